@@ -1,8 +1,9 @@
 """Canonical bytes: MessagePack through msgspec, with one legal encoding for every value.
 
-Structs that are hashed, signed or sent are `Record`s: frozen, encoded as arrays in field order, tagged where they are members of
-a union. `decode_untrusted` accepts only bytes that encode back to themselves, so two different byte strings never mean the same value
-and a digest of the bytes is a digest of the value. Integers must fit in 64 bits; floats have no place in a Record that enters consensus.
+Structs that are hashed, signed or sent are `Record`s: frozen, encoded as arrays in field order, tagged where they are
+members of a union. `decode_untrusted` accepts only bytes that encode back to themselves, so two different byte
+strings never mean the same value and a digest of the bytes is a digest of the value. Integers must fit in 64 bits;
+floats have no place in a Record that enters consensus.
 """
 
 from typing import Any, TypeVar, dataclass_transform

@@ -1,0 +1,3 @@
+"""Layer 0: what every other package stands on: machine protocol, ids, errors, canonical codec, digests,
+seeds, arrays.
+"""
