@@ -1,0 +1,56 @@
+# Everything a newcomer needs: `make demo` and `make test`. Both install into .venv first; nothing but Python >= 3.11 and make is needed.
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format sim sim-long test-long bench lock clean docs
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SEED ?= 1
+SEEDS ?= 1000
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+install: $(STAMP) ## Install the package and its locked dependencies into .venv
+
+$(STAMP): lock.txt pyproject.toml tools/make_venv.sh
+	@sh tools/make_venv.sh $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r lock.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+demo: $(STAMP) ## Four validators and a liar train a digits classifier on this machine
+	@$(BIN)/synaptic demo
+
+test: $(STAMP) ## Run every test
+	@$(BIN)/python -m pytest -m "not long"
+
+check: $(STAMP) ## Format, lint, strict types, layers, tidy and quick tests: about a minute
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q -m "not long and not process and not slow"
+
+format: $(STAMP) ## Rewrite the sources in the house format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+sim: $(STAMP) ## Replay one simulated consensus run: make sim SEED=7
+	@$(BIN)/python -m synaptic_mesh.sim.run --seed $(SEED)
+
+sim-long: $(STAMP) ## Simulate SEEDS consensus runs (default 1000) and print the mix of what happened
+	@$(BIN)/python -m synaptic_mesh.sim.run --seeds 1:$(SEEDS) --processes 2
+
+test-long: $(STAMP) ## The suites that take many minutes
+	@$(BIN)/python -m pytest -m long
+
+bench: $(STAMP) ## Benchmarks of the engine next to numpy
+	@$(BIN)/synaptic bench engine
+
+lock: $(STAMP) ## Resolve the dependencies anew and write lock.txt (needs uv on the PATH)
+	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url --no-annotate --upgrade --quiet -o $(VENV)/lock.body
+	@{ sed -n '/^#/p;/^[^#]/q' lock.txt; cat $(VENV)/lock.body; } > $(VENV)/lock.new && mv $(VENV)/lock.new lock.txt
+
+clean: ## Remove what the targets above have made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
