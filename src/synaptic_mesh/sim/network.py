@@ -1,0 +1,80 @@
+"""The network: every message between two nodes meets delay, loss, duplication and partitions, each link with its own
+generator.
+
+Delays are integers drawn with a cubic tail: most messages take little over `base_ms`, a few take several times as
+long, and one in a hundred or so takes `tail_factor` times that. Messages overtake one another unless the run is
+`fifo`, as over one TCP stream.
+"""
+
+import msgspec
+
+from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.base.seeds import derive_random
+from synaptic_mesh.sim.queue import Call, EventQueue
+
+MILLION = 1_000_000
+
+
+class LinkSettings(msgspec.Struct, frozen=True):
+    """What a message meets on every link. Probabilities are parts per million."""
+
+    base_ms: int = 5  # smallest one-way delay
+    spread_ms: int = 20  # the cubic tail on top of it
+    tail_ppm: int = 10_000  # messages that take `tail_factor` times as long
+    tail_factor: int = 8
+    loss_ppm: int = 0
+    duplicate_ppm: int = 0
+    fifo: bool = False  # deliver in the order of sending on each link
+
+    def __post_init__(self) -> None:
+        for name in ("tail_ppm", "loss_ppm", "duplicate_ppm"):
+            if not 0 <= getattr(self, name) <= MILLION:
+                raise LocalError(f"{name} is {getattr(self, name)}; it is a number of parts per million")
+        if self.base_ms < 0 or self.spread_ms < 0:
+            raise LocalError(f"a delay of {self.base_ms}+{self.spread_ms} ms is negative")
+
+    def mean_ms(self) -> int:
+        """Mean delay in whole milliseconds (the cube of a uniform number has mean 1/4), the rare tail left out."""
+        return self.base_ms + self.spread_ms // 4
+
+
+class Network:
+    """Carries calls from node to node. The faults switch `extra_loss_ppm`, `extra_delay_ms` and `groups` while it
+    runs."""
+
+    def __init__(self, queue: EventQueue, node_count: int, settings: LinkSettings, seed: int) -> None:
+        self.settings = settings
+        self.extra_loss_ppm = 0
+        self.extra_delay_ms = [0] * node_count  # on every message from or to that node
+        self.groups: list[int] | None = None  # group of each node; only nodes of one group hear each other
+        self.sent_count = self.lost_count = self.duplicate_count = self.partitioned_count = 0
+        self._queue = queue
+        self._random = [[derive_random(seed, "link", a, b) for b in range(node_count)] for a in range(node_count)]
+        self._arrived_ms = [[0] * node_count for _ in range(node_count)]
+
+    def send(self, sender: int, receiver: int, deliver: Call) -> None:
+        """Run `deliver` once the message has crossed the link: never, once, or twice."""
+        self.sent_count += 1
+        if self.groups is not None and self.groups[sender] != self.groups[receiver]:
+            self.partitioned_count += 1
+            return
+        random = self._random[sender][receiver]
+        if random.randrange(MILLION) < min(self.settings.loss_ppm + self.extra_loss_ppm, MILLION):
+            self.lost_count += 1
+            return
+        self._queue.at(self._arrival_ms(sender, receiver), deliver)
+        if self.settings.duplicate_ppm and random.randrange(MILLION) < self.settings.duplicate_ppm:
+            self.duplicate_count += 1
+            self._queue.at(self._arrival_ms(sender, receiver), deliver)
+
+    def _arrival_ms(self, sender: int, receiver: int) -> int:
+        random, settings = self._random[sender][receiver], self.settings
+        share = random.randrange(1024)
+        delay_ms = settings.base_ms + (settings.spread_ms * share * share * share >> 30)
+        if random.randrange(MILLION) < settings.tail_ppm:
+            delay_ms *= settings.tail_factor
+        arrival_ms = self._queue.now_ms + delay_ms + self.extra_delay_ms[sender] + self.extra_delay_ms[receiver]
+        if settings.fifo:
+            arrival_ms = max(arrival_ms, self._arrived_ms[sender][receiver])
+            self._arrived_ms[sender][receiver] = arrival_ms
+        return arrival_ms
