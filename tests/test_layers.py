@@ -24,6 +24,7 @@ LAYERS = {
     "node": 6,
     "sim": 7,
     "bench": 8,
+    "demo": 8,
     "cli": 9,
 }
 # Storage keeps what others hand it as bytes, transport moves it: neither may learn what it means.

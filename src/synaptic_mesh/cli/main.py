@@ -1,0 +1,158 @@
+"""`synaptic`: the verbs. Each imports what it needs when it runs, so that `synaptic --help` answers at once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from synaptic_mesh.cli.output import Exit, reported
+
+app = typer.Typer(
+    name="synaptic",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Train and serve many small neural networks together, on machines that do not trust each other.",
+)
+bench = typer.Typer(no_args_is_help=True, help="Measure, next to what people use. Every record names commit and machine.")
+app.add_typer(bench, name="bench")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (schemas: docs/cli.md).")]
+Backend = Annotated[str, typer.Option("--backend", help="reference or wasm; their bits are equal.")]
+RunDirectory = Annotated[Path | None, typer.Option("--run", help="Where model and run record go (default: runs/...).")]
+
+
+@app.command()
+def demo(
+    seed: Annotated[int, typer.Option(help="Keys, data split, parameters and batches derive from it.")] = 1,
+    outer_steps: Annotated[int, typer.Option(min=2, max=200, help="Outer steps of the job.")] = 16,
+    run: RunDirectory = None,
+    as_json: Json = False,
+) -> None:
+    """Four validators and a lying worker, five processes over mutual TLS, train a digits classifier."""
+    from synaptic_mesh.cli import demo as verb
+
+    with reported(as_json):
+        raise typer.Exit(verb.run(seed, outer_steps, run, as_json))
+
+
+@app.command()
+def train(
+    data: Annotated[str, typer.Option(help="digits, FILE.csv or FILE.npz")],
+    target: Annotated[str | None, typer.Option(help="Column to predict (CSV; default: target, label, y or the last).")] = None,
+    model: Annotated[str, typer.Option(help="Model family and sizes.")] = "mlp:64,64",
+    task: Annotated[str | None, typer.Option(help="classify or regress (default: by the target's type).")] = None,
+    outer_steps: Annotated[int | None, typer.Option(min=1, max=10_000, help="Outer steps.")] = None,
+    inner_steps: Annotated[int | None, typer.Option(min=1, max=10_000, help="Optimizer steps per outer step.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, max=65_536, help="Rows per optimizer step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Inner learning rate.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="sgd, momentum or adamw.")] = None,
+    drop_missing: Annotated[bool, typer.Option("--drop-missing", help="Leave out rows with empty cells.")] = False,
+    seed: Annotated[int, typer.Option(help="Data split, parameters and batches derive from it.")] = 1,
+    backend: Backend = "wasm",
+    run: RunDirectory = None,
+    as_json: Json = False,
+) -> None:
+    """Train a model in an in-process mesh of one: the same job code, but nobody audits it."""
+    from synaptic_mesh.cli import train as verb
+
+    request = verb.Request(
+        data=data,
+        target=target,
+        model=model,
+        task=task,
+        outer_steps=outer_steps,
+        inner_steps=inner_steps,
+        batch=batch,
+        learning_rate=learning_rate,
+        optimizer=optimizer,
+        drop_missing=drop_missing,
+        seed=seed,
+        backend=backend,
+    )
+    with reported(as_json):
+        raise typer.Exit(verb.run(request, run, as_json))
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A model directory or .safetensors file.")],
+    inputs: Annotated[Path, typer.Argument(metavar="INPUT", help="FILE.csv or FILE.npz with the model's input columns.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here instead of standard output.")] = None,
+    backend: Backend = "wasm",
+    as_json: Json = False,
+) -> None:
+    """Predict every row of INPUT: CSV, or JSON with --json."""
+    from synaptic_mesh.cli import predict as verb
+
+    with reported(as_json):
+        raise typer.Exit(verb.run(model, inputs, output, backend, as_json))
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A model directory or .safetensors file.")],
+    data: Annotated[str, typer.Argument(help="digits, FILE.csv or FILE.npz with inputs and target")],
+    backend: Backend = "wasm",
+    as_json: Json = False,
+) -> None:
+    """Score a model on labelled rows."""
+    from synaptic_mesh.cli import evaluate as verb
+
+    with reported(as_json):
+        raise typer.Exit(verb.run(model, data, backend, as_json))
+
+
+@app.command()
+def verify(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    backend: Backend = "wasm",
+    as_json: Json = False,
+) -> None:
+    """Execute a finished run again from its record and compare every committed root."""
+    from synaptic_mesh.cli import verify as verb
+
+    with reported(as_json):
+        raise typer.Exit(verb.run(run, backend, as_json))
+
+
+@app.command()
+def explain(
+    model: Annotated[str, typer.Argument(help="A model directory or file, or a specification such as mlp:64,64.")],
+    wat: Annotated[bool, typer.Option("--wat", help="Print the whole generated WebAssembly text.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what is inside a model: graph, memory plan, generated WebAssembly, sizes."""
+    from synaptic_mesh.cli import explain as verb
+
+    with reported(as_json):
+        raise typer.Exit(verb.run(model, wat, as_json))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Check this machine: versions, which backends pass the golden vectors, disk and clock."""
+    from synaptic_mesh.cli import doctor as verb
+
+    with reported(as_json):
+        raise typer.Exit(verb.run(as_json))
+
+
+@bench.command("engine")
+def bench_engine(
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer repetitions.")] = False,
+    as_json: Json = False,
+) -> None:
+    """GEMM and a training step on WebAssembly next to numpy, interleaved, one thread."""
+    from synaptic_mesh.cli import bench as verb
+
+    with reported(as_json):
+        raise typer.Exit(verb.run_engine(quick, as_json))
+
+
+def main() -> None:
+    """Entry point. An interrupt ends with code 130 and one sentence."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        raise SystemExit(Exit.INTERRUPTED) from None
