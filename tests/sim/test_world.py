@@ -20,6 +20,7 @@ class Counter:
         self.heard: list[bytes] = []
         self.done: list[int] = []
         self.wakes: list[int] = []
+        self.links: list[tuple[int, int, bool]] = []
         self.next_ms = 0
 
     def start(self, records: Sequence[bytes], now_ms: int) -> list[Action]:
@@ -34,6 +35,10 @@ class Counter:
     def handle_done(self, token: int, now_ms: int) -> list[Action]:  # noqa: ARG002
         self.done.append(token)
         return [Send((self.other,), b"done %d" % token)]
+
+    def handle_link(self, peer: int, is_up: bool, now_ms: int) -> list[Action]:
+        self.links.append((now_ms - EPOCH_MS, peer, is_up))
+        return []
 
     def handle_deadline(self, now_ms: int) -> list[Action]:
         self.wakes.append(now_ms)

@@ -111,6 +111,7 @@ def _begin(world: World, fault: Fault, honest: tuple[int, ...]) -> None:
             world.crash(index)
     elif fault.kind is FaultKind.PARTITION:
         world.network.groups = [int(index in fault.nodes) for index in range(len(world.hosts))]
+        world.links_changed()
     elif fault.kind is FaultKind.LOSS:
         world.network.extra_loss_ppm += fault.amount
     elif fault.kind is FaultKind.DELAY:
@@ -128,6 +129,7 @@ def _end(world: World, fault: Fault, honest: tuple[int, ...], gaps_ms: list[int]
             world.queue.at(world.now_ms + gap_ms, partial(world.start, index))
     elif fault.kind is FaultKind.PARTITION:
         world.network.groups = None
+        world.links_changed()
     elif fault.kind is FaultKind.LOSS:
         world.network.extra_loss_ppm -= fault.amount
     elif fault.kind is FaultKind.DELAY:

@@ -1,8 +1,8 @@
-"""What a node under simulation is: takes bytes, durability and time, returns actions.
+"""What a node under simulation is: takes bytes, durability, connections and time, returns actions.
 
-The adapter between a machine's own events and effects and these five calls is a SimNode: `validator.py` is the one
-for a consensus core; a whole node assembly gets its own. A crash drops the object; a restart builds a new one and
-gives it what the disk kept.
+The adapter between a machine's own events and effects and these calls is a SimNode: `validator.py` is the one for a
+consensus core; a whole node assembly gets its own. A crash drops the object; a restart builds a new one and gives it
+what the disk kept.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,10 @@ class SimNode(Protocol):
         """Take one message from the node at position `sender`. Never raises on bad bytes."""
 
     def handle_done(self, token: int, now_ms: int) -> list[Action]:
-        """The Write or Work with this token is done."""
+        """The Write or Work with this token is done. Tokens are the node's own; Writes and Works share them."""
+
+    def handle_link(self, peer: int, is_up: bool, now_ms: int) -> list[Action]:
+        """The transport noticed, a while after the fact, that `peer` can or cannot be reached."""
 
     def handle_deadline(self, now_ms: int) -> list[Action]:
         """`deadline_ms()` has passed."""

@@ -42,7 +42,10 @@ class Host:
 
 
 class World:
-    """The running simulation. `observe(sender, receiver, data)` sees every message at the time of sending."""
+    """The running simulation. `observe(sender, receiver, data)` sees every message at the time of sending.
+
+    Transports notice within `detect_ms` that a node is gone or back; with 0 they never do, and every link counts as up.
+    """
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class World:
         link: LinkSettings,
         disk: DiskSettings,
         skews_ms: Sequence[int] | None = None,
+        detect_ms: int = 0,
         observe: Observe | None = None,
         trace: Trace | None = None,
     ) -> None:
@@ -61,6 +65,9 @@ class World:
             Host(build, Disk(self.queue, disk, derive_random(seed, "disk", index)), skews[index])
             for index, build in enumerate(builders)
         ]
+        self._detect_ms = detect_ms
+        self._random = derive_random(seed, "detection")
+        self._told = [[False] * len(builders) for _ in builders]  # what each node believes of each link
         self._observe = observe
         self._trace = trace
         self._fingerprint = blake3(b"SM/sim/fingerprint")
@@ -96,7 +103,9 @@ class World:
         host.node = host.build()
         records = host.disk.records()
         self.note(f"node {index} starts with {len(records)} records")
+        self._told[index] = [False] * len(self.hosts)
         self._do(index, host.node.start(records, self._local_ms(host)))
+        self.links_changed()
 
     def crash(self, index: int) -> None:
         """Stop the node between two events and lose what its disk had not synced. Harmless when it is down."""
@@ -107,6 +116,27 @@ class World:
         host.wake_ms = None
         host.disk.crash()
         self.note(f"node {index} crashes")
+        self.links_changed()
+
+    def links_changed(self) -> None:
+        """Let the transports notice, each after its own time, which nodes can be reached now."""
+        for index in range(len(self.hosts)):
+            for peer in range(len(self.hosts)):
+                if index != peer and self._told[index][peer] != self._is_up(index, peer):
+                    delay_ms = self._random.randint(0, self._detect_ms) if self._detect_ms else 0
+                    self.queue.at(self.queue.now_ms + delay_ms, partial(self._tell, index, peer))
+
+    def _is_up(self, index: int, peer: int) -> bool:
+        if not self._detect_ms:
+            return True
+        groups = self.network.groups
+        return self.hosts[peer].node is not None and (groups is None or groups[index] == groups[peer])
+
+    def _tell(self, index: int, peer: int) -> None:
+        host, is_up = self.hosts[index], self._is_up(index, peer)
+        if host.node is not None and self._told[index][peer] != is_up:
+            self._told[index][peer] = is_up
+            self._do(index, host.node.handle_link(peer, is_up, self._local_ms(host)))
 
     def _local_ms(self, host: Host) -> int:
         return EPOCH_MS + self.queue.now_ms + host.skew_ms

@@ -1,0 +1,279 @@
+"""Validators that lie. One puppet plays them all: it keeps what it hears, follows the clock, and breaks what its
+`Behaviour` says.
+
+It holds a real key and builds blocks that pass every stateless rule, so honest nodes must cope through the protocol
+itself. What it may do: sign several blocks of one slot and show each to other nodes (in time to be referenced by both
+sides), extend any of its own twins, leave a leader out of its votes, send late or to a few only, lie about the time,
+name an ancestor by a wrong round, never answer, send garbage.
+"""
+
+from collections.abc import Sequence
+from random import Random
+from typing import Any, cast
+
+import msgspec
+
+from synaptic_mesh.base.codec import decode_untrusted
+from synaptic_mesh.base.errors import PeerError
+from synaptic_mesh.consensus.block import BlockRef, Sign, VerifiedBlock, genesis_ref, seal_block
+from synaptic_mesh.consensus.messages import (
+    Blocks,
+    BlocksRequest,
+    Message,
+    OwnRoundAnswer,
+    OwnRoundRequest,
+    RoundsRequest,
+    Verify,
+    encode_message,
+)
+from synaptic_mesh.identity.committee import Committee
+from synaptic_mesh.sim.node import Action, Send, Work
+
+TICK_TOKEN = -1
+"""Token of the Work that wakes the puppet; it never writes, so all other tokens are late messages."""
+TICK_MS = 100
+ROUNDS_KEPT = 120
+ANSWER_BLOCKS_MAX = 100
+
+
+class Behaviour(msgspec.Struct, frozen=True):
+    """How often (in percent of its rounds) the puppet does what."""
+
+    equivocate: int = 0  # sign 2 or 3 blocks of the round and split the others among them
+    show_later: int = 0  # of these: show every twin to everyone after up to `late_ms`
+    silent_vote: int = 0  # leave a block out of its parents, the round's leader if it can
+    withhold: int = 0  # send to only some of the others
+    late: int = 0  # send up to `late_ms` late
+    late_ms: int = 400
+    jump: int = 0  # go to the highest round it can instead of the next
+    false_time: int = 0  # a timestamp seconds off
+    false_ref: int = 0  # one more ancestor, named by a round and author that are not its own
+    garbage: int = 0  # send broken bytes as well
+    no_answer: int = 0  # ignore a request
+    first_round: int = 1  # it follows the rules before this round
+    absent: bool = False  # it says nothing at all
+
+
+def draw_behaviour(random: Random) -> Behaviour:
+    """Return an equivocator with a random mix of other habits."""
+
+    def some(chance: int, *values: int) -> int:
+        return random.choice(values) if random.randrange(100) < chance else 0
+
+    return Behaviour(
+        equivocate=random.choice((5, 20, 50, 100)),
+        show_later=random.choice((0, 50, 100)),
+        silent_vote=some(50, 10, 50, 100),
+        withhold=some(30, 10, 50),
+        late=some(30, 10, 50),
+        late_ms=random.choice((50, 400, 1_500)),
+        jump=some(20, 10, 50),
+        false_time=some(20, 10, 50),
+        false_ref=some(15, 5, 20),
+        garbage=some(20, 5),
+        no_answer=some(30, 50, 100),
+        first_round=random.choice((1, 1, 40, 100)),
+    )
+
+
+class Puppet:
+    """A Byzantine SimNode. It has no disk and never crashes."""
+
+    def __init__(
+        self,
+        index: int,
+        committee: Committee,
+        network: bytes,
+        sign: Sign,
+        verify: Verify,
+        habits: Behaviour,
+        rng: Random,
+    ) -> None:
+        self.twin_count = 0
+        self._index = index
+        self._committee = committee
+        self._network = network
+        self._sign = sign
+        self._verify = verify
+        self._habits = habits
+        self._random = rng
+        self._others = tuple(other for other in range(committee.size) if other != index)
+        self._known: dict[bytes, VerifiedBlock] = {}
+        self._rounds: dict[int, dict[int, list[BlockRef]]] = {
+            0: {author: [genesis_ref(network, committee.epoch, author)] for author in range(committee.size)}
+        }
+        self._own_round = 0
+        self._late: dict[int, Send] = {}
+        self._late_count = 0
+
+    def start(self, records: Sequence[bytes], now_ms: int) -> list[Action]:  # noqa: ARG002
+        """Begin at round 1."""
+        return [] if self._habits.absent else [*self._advance(now_ms), Work(TICK_MS, TICK_TOKEN)]
+
+    def receive(self, sender: int, data: bytes, now_ms: int) -> list[Action]:
+        """Keep blocks, answer requests (or not), and go on as soon as a round is full enough."""
+        if self._habits.absent:
+            return []
+        try:
+            message = cast(Message, decode_untrusted(cast(Any, Message), data))
+            blocks = [self._verify(block) for block in message.blocks] if isinstance(message, Blocks) else []
+        except PeerError:
+            return []
+        for block in blocks:
+            self._keep(block)
+        return self._advance(now_ms) if blocks else self._answer(sender, message)
+
+    def handle_done(self, token: int, now_ms: int) -> list[Action]:
+        """Send what was held back, or wake: ask around when the round does not fill."""
+        if token != TICK_TOKEN:
+            return [self._late.pop(token)]
+        request = encode_message(RoundsRequest(max(1, self._own_round)))
+        asks: list[Action] = [Send((self._random.choice(self._others),), request)] if self._others else []
+        return [*asks, *self._advance(now_ms), Work(TICK_MS, TICK_TOKEN)]
+
+    def handle_link(self, peer: int, is_up: bool, now_ms: int) -> list[Action]:  # noqa: ARG002
+        """It does not care."""
+        return []
+
+    def handle_deadline(self, now_ms: int) -> list[Action]:  # noqa: ARG002
+        """It has none."""
+        return []
+
+    def deadline_ms(self) -> int | None:
+        """None: it wakes by Work."""
+        return None
+
+    def _does(self, percent: int) -> bool:
+        return self._own_round >= self._habits.first_round and self._random.randrange(100) < percent
+
+    def _keep(self, block: VerifiedBlock) -> None:
+        if block.digest in self._known:
+            return
+        self._known[block.digest] = block
+        self._rounds.setdefault(block.round, {}).setdefault(block.author, []).append(block.ref)
+
+    def _is_full(self, round_: int) -> bool:
+        return self._committee.is_quorum(self._committee.stake(self._rounds.get(round_, ())))
+
+    def _advance(self, now_ms: int) -> list[Action]:
+        """Propose while the round below is full; each proposal may be several blocks."""
+        actions: list[Action] = []
+        while self._is_full(self._own_round):
+            round_ = self._own_round + 1
+            if self._does(self._habits.jump):
+                round_ = max(r for r in self._rounds if self._is_full(r)) + 1
+            actions += self._propose(round_, now_ms)
+            self._own_round = round_
+            self._forget()
+        return actions
+
+    def _propose(self, round_: int, now_ms: int) -> list[Action]:
+        count = self._random.choice((2, 2, 3)) if self._does(self._habits.equivocate) else 1
+        twins = [self._build(round_, now_ms, number) for number in range(count)]
+        self.twin_count += count > 1
+        if not self._others:
+            return []
+        others = list(self._others)
+        self._random.shuffle(others)
+        if self._does(self._habits.withhold):
+            others = others[: self._random.randrange(len(others))]
+        actions: list[Action] = []
+        for number, twin in enumerate(twins):
+            data = encode_message(Blocks((twin.encoded,)))
+            actions += self._send(tuple(sorted(others[number::count])), data, self._does(self._habits.late))
+            if count > 1 and self._does(self._habits.show_later):
+                actions += self._send(self._others, data, True)
+        if self._does(self._habits.garbage):
+            actions.append(Send(self._others, self._break(twins[0].encoded)))
+        return actions
+
+    def _send(self, receivers: tuple[int, ...], data: bytes, is_late: bool) -> list[Action]:
+        if not receivers:
+            return []
+        if not is_late:
+            return [Send(receivers, data)]
+        self._late_count += 1
+        self._late[self._late_count] = Send(receivers, data)
+        return [Work(1 + self._random.randrange(self._habits.late_ms), self._late_count)]
+
+    def _build(self, round_: int, now_ms: int, number: int) -> VerifiedBlock:
+        """One twin: its own choice of own ancestor, of votes and of payload."""
+        below = self._rounds[round_ - 1]
+        own = self._rounds.get(self._own_round, {}).get(self._index)
+        previous = self._random.choice(own) if own else genesis_ref(self._network, self._committee.epoch, self._index)
+        parents = [refs[0] for author, refs in sorted(below.items()) if author != self._index]
+        own_stake = self._committee.stakes[self._index] if previous.round == round_ - 1 else 0
+        if self._does(self._habits.silent_vote):
+            parents = self._drop_vote(parents, own_stake, round_)
+        ancestors = [previous, *parents]
+        if self._does(self._habits.false_ref):
+            ancestors = self._add_false_ref(ancestors, round_)
+        off_ms = self._random.choice((-20_000, 450, 60_000)) if self._does(self._habits.false_time) else 0
+        block = seal_block(
+            self._sign,
+            network=self._network,
+            epoch=self._committee.epoch,
+            round_=round_,
+            author=self._index,
+            incarnation=1,
+            timestamp_ms=max(0, now_ms + off_ms),
+            ancestors=tuple(ancestors),
+            transactions=(b"twin %d of round %d" % (number, round_),),
+        )
+        self._keep(block)
+        return block
+
+    def _drop_vote(self, parents: list[BlockRef], own_stake: int, round_: int) -> list[BlockRef]:
+        """Leave out one parent, first of all the usual leader's, if a quorum remains without it."""
+        leader = (round_ - 1) % self._committee.size
+        order = sorted(parents, key=lambda ref: ref.author != leader)
+        if len(order) > 1 and order[0].author != leader:
+            self._random.shuffle(order)
+        for dropped in order:
+            rest = [ref for ref in parents if ref is not dropped]
+            if self._committee.is_quorum(own_stake + self._committee.stake(ref.author for ref in rest)):
+                return rest
+        return parents
+
+    def _add_false_ref(self, ancestors: list[BlockRef], round_: int) -> list[BlockRef]:
+        """Name a block of another round as one of the round below (of an author not yet named), or as an older one."""
+        older = [ref for r in (round_ - 2, round_ - 3) for refs in self._rounds.get(r, {}).values() for ref in refs]
+        absent = sorted(set(range(self._committee.size)) - {ref.author for ref in ancestors})
+        if not older:
+            return ancestors
+        lie = self._random.choice(older)
+        if absent:
+            return [*ancestors, BlockRef(round_ - 1, absent[0], lie.digest)]
+        last = ancestors[-1]
+        return [*ancestors[:-1], BlockRef(last.round, last.author, lie.digest)]
+
+    def _break(self, encoded: bytes) -> bytes:
+        broken = bytearray(encode_message(Blocks((encoded,))))
+        for _ in range(1 + self._random.randrange(3)):
+            broken[self._random.randrange(len(broken))] ^= 1 << self._random.randrange(8)
+        return bytes(broken[: self._random.randint(1, len(broken))] if self._random.randrange(2) else broken)
+
+    def _answer(self, sender: int, message: Message) -> list[Action]:
+        if self._does(self._habits.no_answer):
+            return []
+        if isinstance(message, OwnRoundRequest):
+            return [Send((sender,), encode_message(OwnRoundAnswer(message.nonce, b"")))]
+        if isinstance(message, BlocksRequest):
+            found = [self._known[ref.digest] for ref in message.refs if ref.digest in self._known]
+        elif isinstance(message, RoundsRequest):
+            found = [
+                self._known[ref.digest]
+                for round_ in range(max(1, message.first_round), self._own_round + 1)
+                for _, refs in sorted(self._rounds.get(round_, {}).items())
+                for ref in refs[:1]
+            ]
+        else:
+            return []
+        blocks = tuple(block.encoded for block in found[:ANSWER_BLOCKS_MAX])
+        return [Send((sender,), encode_message(Blocks(blocks)))] if blocks else []
+
+    def _forget(self) -> None:
+        for round_ in [r for r in self._rounds if 0 < r < self._own_round - ROUNDS_KEPT]:
+            for refs in self._rounds.pop(round_).values():
+                for ref in refs:
+                    self._known.pop(ref.digest, None)

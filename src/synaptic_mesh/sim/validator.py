@@ -1,0 +1,245 @@
+"""A consensus core as a node under simulation: real bytes, real signatures, a log on the simulated disk, a small
+application.
+
+Signatures are made once per block and verified once per block: verification is a pure function of the bytes, so all
+nodes of a run share one memo of it (refusals too). The application on top executes commits and remembers durably how
+far it came, sometimes a few commits late, so that a restart replays some.
+"""
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+import msgspec
+
+from synaptic_mesh.base.codec import Record, decode_untrusted, encode
+from synaptic_mesh.base.errors import PeerError, broken
+from synaptic_mesh.consensus import messages
+from synaptic_mesh.consensus.block import VerifiedBlock
+from synaptic_mesh.consensus.core import Consensus
+from synaptic_mesh.consensus.messages import Commit, Committed, Effect, Message, Verify
+from synaptic_mesh.identity.committee import Committee
+from synaptic_mesh.sim.checker import Checker, describe
+from synaptic_mesh.sim.node import Action, Send, Work, Write
+
+CLIENT_TOKEN = -1
+"""Token of the Work that stands for the node's clients: when it is done they submit again."""
+
+
+class LogRecord(Record):
+    """One Append as it lies in the log."""
+
+    blocks: tuple[bytes, ...]
+    commits: tuple[Commit, ...]
+
+
+class ClientSettings(msgspec.Struct, frozen=True):
+    """The load: `transactions` of `transaction_bytes` bytes at each node every `every_ms`; none before the first
+    interval."""
+
+    every_ms: int = 40
+    transactions: int = 2
+    transaction_bytes: int = 24
+
+
+class VerifyMemo:
+    """Verification of one network's blocks, done once per byte string and shared by all simulated nodes."""
+
+    def __init__(self, verify: Verify) -> None:
+        self.verified_count = self.refused_count = 0
+        self._verify = verify
+        self._known: dict[bytes, VerifiedBlock | str] = {}
+
+    def __call__(self, data: bytes) -> VerifiedBlock:
+        """Return the verified block; raises PeerError as the first time."""
+        known = self._known.get(data)
+        if known is None:
+            known = self._known[data] = self._first(data)
+        if isinstance(known, str):
+            raise PeerError(known)
+        return known
+
+    def _first(self, data: bytes) -> VerifiedBlock | str:
+        try:
+            block = self._verify(data)
+        except PeerError as error:
+            self.refused_count += 1
+            return str(error)
+        self.verified_count += 1
+        return block
+
+
+class NodeFile:
+    """What survives a crash beside the log: the monotonic start count, and how far the application came."""
+
+    def __init__(self) -> None:
+        self.incarnation = 0
+        self.executed_index = 0
+
+
+class Counts:
+    """What all honest nodes of a run did, for the table of the mix."""
+
+    def __init__(self) -> None:
+        self.skips_direct = self.skips_indirect = self.evidence = self.dropped = self.refused_messages = 0
+        self.reasons: dict[str, int] = {}
+
+
+class ValidatorNode:
+    """The SimNode of one honest validator. Tells the checker everything."""
+
+    def __init__(
+        self,
+        core: Consensus,
+        index: int,
+        committee: Committee,
+        verify: Verify,
+        file: NodeFile,
+        client: ClientSettings,
+        random: Random,
+        checker: Checker,
+        counts: Counts,
+        note: Callable[[str], None] | None = None,
+    ) -> None:
+        self.core = core
+        self._index = index
+        self._peers = committee.peers
+        self._position = {peer: position for position, peer in enumerate(committee.peers)}
+        self._verify = verify
+        self._file = file
+        self._client = client
+        self._random = random
+        self._checker = checker
+        self._counts = counts
+        self._note = note  # the story of the run, when somebody reads it
+        self._connected: list[int] = []
+        self._submitted_count = 0
+        self._pending: dict[int, LogRecord] = {}  # appended, not yet known durable
+        self._durable_blocks: set[bytes] = set()
+        self._durable_index = 0  # highest durable commit
+
+    def start(self, records: Sequence[bytes], now_ms: int) -> list[Action]:
+        """Rebuild the core from the log, then let the clients begin."""
+        blocks: list[VerifiedBlock] = []
+        commits: list[Commit] = []
+        for data in records:
+            record = decode_untrusted(LogRecord, data)
+            self._note_durable(record)
+            blocks += [self._verify(block) for block in record.blocks]
+            commits += record.commits
+        self._file.executed_index = max(0, min(self._file.executed_index, self._durable_index))
+        effects = self.core.start(
+            now_ms, blocks=tuple(blocks), commits=tuple(commits), executed_index=self._file.executed_index
+        )
+        return [*self._act(effects), Work(self._client.every_ms, CLIENT_TOKEN)]
+
+    def receive(self, sender: int, data: bytes, now_ms: int) -> list[Action]:
+        """Decode and verify; count what is refused."""
+        try:
+            event = messages.receive_untrusted(self._peers[sender], data, self._verify)
+        except PeerError:
+            self._counts.refused_messages += 1
+            return []
+        return self._handle(event, now_ms)
+
+    def handle_done(self, token: int, now_ms: int) -> list[Action]:
+        """A record is durable, or the clients submit again."""
+        if token == CLIENT_TOKEN:
+            submitted = messages.TransactionsSubmitted(self._next_transactions())
+            return [*self._handle(submitted, now_ms), Work(self._client.every_ms, CLIENT_TOKEN)]
+        self._note_durable(self._pending.pop(token))
+        return self._handle(messages.Appended(token), now_ms)
+
+    def handle_link(self, peer: int, is_up: bool, now_ms: int) -> list[Action]:
+        """Tell the core; broadcasts go to connected peers only."""
+        peer_id = self._peers[peer]
+        if is_up:
+            self._connected = sorted({*self._connected, peer})
+            return self._handle(messages.PeerConnected(peer_id), now_ms)
+        self._connected = [other for other in self._connected if other != peer]
+        return self._handle(messages.PeerDisconnected(peer_id), now_ms)
+
+    def handle_deadline(self, now_ms: int) -> list[Action]:
+        """Pass it on."""
+        return self._act(self.core.handle_deadline(now_ms))
+
+    def deadline_ms(self) -> int | None:
+        """The core's."""
+        return self.core.deadline_ms()
+
+    def _handle(self, event: messages.Event, now_ms: int) -> list[Action]:
+        return self._act(self.core.handle(event, now_ms))
+
+    def _act(self, effects: list[Effect]) -> list[Action]:
+        actions: list[Action] = []
+        for effect in effects:
+            if isinstance(effect, messages.Append):
+                record = LogRecord(tuple(block.encoded for block in effect.blocks), effect.commits)
+                self._pending[effect.token] = record
+                actions.append(Write(encode(record), effect.token))
+            elif isinstance(effect, messages.Broadcast):
+                actions.append(Send(tuple(self._connected), self._encode(effect.message)))
+            elif isinstance(effect, messages.Send):
+                actions.append(Send((self._position[effect.peer],), self._encode(effect.message)))
+            else:
+                self._count(effect)
+        return actions
+
+    def _count(self, effect: Effect) -> None:
+        if self._note is not None:
+            self._tell(effect)
+        if isinstance(effect, Committed):
+            self._checker.committed(self._index, effect, effect.commit.index <= self._durable_index)
+            if self._random.randrange(4) == 0:  # the application's own durability lags behind
+                self._file.executed_index = effect.commit.index
+        elif isinstance(effect, messages.Skipped):
+            self._counts.skips_direct += effect.direct
+            self._counts.skips_indirect += not effect.direct
+        elif isinstance(effect, messages.Evidence):
+            self._counts.evidence += 1
+        elif isinstance(effect, messages.Dropped):
+            self._counts.dropped += effect.count
+            self._counts.reasons[effect.reason] = self._counts.reasons.get(effect.reason, 0) + effect.count
+        elif not isinstance(effect, messages.TransactionsRefused):
+            broken(f"the core returned {type(effect).__name__}, which the simulator does not know")
+
+    def _tell(self, effect: Effect) -> None:
+        """Write commits and skips into the trace (indented: they are told on demand only), and evidence."""
+        name = f"node {self._index}"
+        if isinstance(effect, Committed):
+            self._write(f"  {name} {'direct' if effect.direct else 'indirect'} {describe(effect.commit)}")
+        elif isinstance(effect, messages.Skipped):
+            way = "direct" if effect.direct else "indirect"
+            self._write(f"  {name} {way} skip of {effect.author}@{effect.round}")
+        elif isinstance(effect, messages.Evidence):
+            self._write(f"  {name} can prove two blocks of {effect.author}@{effect.first.round}")
+
+    def _write(self, text: str) -> None:
+        if self._note is not None:
+            self._note(text)
+
+    def _encode(self, message: Message) -> bytes:
+        if isinstance(message, messages.Blocks):
+            for data in message.blocks:
+                block = self._verify(data)  # an honest node never sends a block that others refuse
+                if block.author == self._index:
+                    self._checker.sent_own_block(self._index, block, block.digest in self._durable_blocks)
+        return messages.encode_message(message)
+
+    def _note_durable(self, record: LogRecord) -> None:
+        for data in record.blocks:
+            block = self._verify(data)
+            self._durable_blocks.add(block.digest)
+            if block.author == self._index:
+                self._checker.promised(block.transactions)
+        for commit in record.commits:
+            self._durable_index = max(self._durable_index, commit.index)
+
+    def _next_transactions(self) -> tuple[bytes, ...]:
+        """Transactions that no other node, life or submission has: all bytes differ."""
+        first = self._submitted_count
+        self._submitted_count += self._client.transactions
+        name = b"%d/%d/" % (self._index, self._file.incarnation)
+        return tuple(
+            (name + b"%d/" % number).ljust(self._client.transaction_bytes, b".")
+            for number in range(first, self._submitted_count)
+        )
