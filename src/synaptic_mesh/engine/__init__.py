@@ -11,7 +11,7 @@ serialize     canonical bytes and digest of a graph
 initializers  parameters from a seed by counter-based integers
 polynomials   exp, log, tanh, sigmoid: one definition over a small protocol, for every backend
 reference     the numpy interpreter: the definition of every operation
-golden        vectors that pin the definition; `semantics_id`; `check_backend`
+golden        vectors that pin the definition (golden_cases, golden_digests); `semantics_id`; `check_backend`
 backend       what a backend promises; StepInvalid
 wasm/         the WebAssembly emitter: bytes only, executed by `workers`
 """

@@ -14,7 +14,8 @@ The law, checked by `verify` between passes and at every border:
  4. `inputs` names exactly the INPUT nodes, each under its own name attribute; an input may be unused. `outputs` names
     any non-bool nodes, inputs included; two outputs may name one node. Names match NAME_PATTERN.
  5. `carried` maps an input to the output whose value it holds after the step: same shape and dtype, no output twice.
-    All outputs are computed from the inputs' old values before any input changes.
+    All outputs are computed from the inputs' old values before any input changes. An input and an output share a name
+    only if the one carries to the other: then the name has one value after the step.
  6. `checked` lists f32 outputs, sorted, without repeats: one non-finite element there makes the step invalid
     (StepInvalid). So does an index out of range in ONE_HOT, GATHER or SCATTER_ADD, even where nothing uses the result.
     After an invalid step carried inputs and outputs are undefined: write anew.
@@ -384,6 +385,9 @@ def _verify_outputs(graph: Graph) -> None:
 def _verify_carried(graph: Graph) -> None:
     if len(set(graph.carried.values())) != len(graph.carried):
         raise LocalError(f"carried inputs {graph.carried} share an output")
+    for name in graph.inputs.keys() & graph.outputs.keys():
+        if graph.carried.get(name) != name:
+            raise LocalError(f"input {name!r} and an output share a name, but it is not carried to itself: rename one")
     for source, target in graph.carried.items():
         if source not in graph.inputs or target not in graph.outputs:
             raise LocalError(f"carried {source!r} -> {target!r} does not join an input and an output")

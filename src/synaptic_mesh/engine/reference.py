@@ -69,7 +69,7 @@ class ReferenceProgram:
 
     def read(self, name: str) -> Array:
         """Return a copy of output (or input) `name`. Before the first run, outputs that are no inputs are missing."""
-        if name in self._inputs and (name not in self._outputs or name in self.graph.carried):
+        if name in self._inputs:
             return self._inputs[name].copy()
         if name not in self._outputs:
             raise LocalError(f"no value {name!r}: the graph has outputs {sorted(self.graph.outputs)}; run it first")
@@ -291,7 +291,7 @@ def sum_ascending(a: Array, axis: int) -> Array:
 
 def _order_keys(a: Array) -> Array:
     """Map f32 to i32 so that integer order is numeric order with -0 below +0. NaN goes above everything."""
-    bits = _i32(np.ascontiguousarray(a))
+    bits = _i32(a)
     keys = np.bitwise_xor(bits, np.bitwise_and(np.right_shift(bits, np.int32(31)), np.int32(0x7FFFFFFF)))
     return np.where(np.not_equal(a, a), np.int32(0x7FC00000), keys)
 

@@ -231,6 +231,14 @@ class Tensor:
         """Repeat over new leading axes and over axes of extent 1, as numpy does. Raises LocalError if it cannot."""
         return broadcast_to(self, shape)
 
+    def repeat(self, axis: int, extent: int) -> "Tensor":
+        """Insert a new axis of `extent` equal copies at position `axis` of the result: undoes a reduction's shape."""
+        shape = (*self.shape[:axis], extent, *self.shape[axis:])
+        kept = tuple(i for i in range(len(shape)) if i != axis)
+        if self.node.is_splat:
+            return _as_shape(self, shape)
+        return self.builder.add(Op.BROADCAST, [self], shape, self.dtype, Attributes(axes=kept))
+
     # reductions
 
     def sum(self, axis: int | None = None) -> "Tensor":
@@ -373,7 +381,7 @@ def _lift_to(value: "Tensor | Number", builder: Builder, dtype: DType) -> Tensor
 def _as_shape(x: Tensor, shape: Shape) -> Tensor:
     """Broadcast; a splat becomes a splat of the full shape instead, which costs nothing."""
     node = x.node
-    if node.is_splat and x.shape != shape and _common_shape(node.op, x.shape, shape) == shape:
+    if node.is_splat and x.shape != shape:
         return x.builder.splat(int.from_bytes(node.attributes.bits, "little"), shape, x.dtype)
     return broadcast_to(x, shape)
 

@@ -1,0 +1,91 @@
+"""Rewrites that keep every bit. Anything not on this list is not done (x+0, x*0, x-x are not identities).
+
+1. Dead code: a node that no output needs is dropped. No value changes. Inputs stay (they are the interface), and so do
+   ONE_HOT, GATHER and SCATTER_ADD: their index check can make the step invalid.
+2. Common subexpressions: two nodes equal in operation, operands, shape, dtype and attributes compute the same tensor,
+   because every operation is a function of these alone.
+3. Identities of movement: RESHAPE and BROADCAST to the same shape, TRANSPOSE by the identity. They move no element.
+4. TRANSPOSE of a matrix into a MATMUL operand becomes the operand's flag: MATMUL's law reads elements by (i, k) and
+   (k, j), and the flag names the same elements in the same order.
+
+A manifest hashes the graph before these passes.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from synaptic_mesh.engine.ir import Graph, Node, Op, verify
+
+CHECKED_INDEX = (Op.ONE_HOT, Op.GATHER, Op.SCATTER_ADD)
+
+
+def simplify(graph: Graph) -> Graph:
+    """Return a verified graph with the same inputs, outputs and bits, by the rewrites above."""
+    graph = _rebuild(graph, _fold_transposes)
+    graph = _rebuild(graph, lambda node, _: node)
+    graph = _drop_dead(graph)
+    verify(graph)
+    return graph
+
+
+def _rebuild(graph: Graph, rewrite: Callable[[Node, list[Node]], Node]) -> Graph:
+    """Pass every node through `rewrite`, sharing equal nodes and skipping identities of movement."""
+    nodes: list[Node] = []
+    known: dict[Node, int] = {}
+    place: list[int] = []
+    for old in graph.nodes:
+        node = rewrite(msgspec.structs.replace(old, inputs=tuple(place[i] for i in old.inputs)), nodes)
+        if _moves_nothing(node, nodes):
+            place.append(node.inputs[0])
+        elif node in known:
+            place.append(known[node])
+        else:
+            known[node] = len(nodes)
+            place.append(len(nodes))
+            nodes.append(node)
+    return _with_nodes(graph, nodes, dict(enumerate(place)))
+
+
+def _moves_nothing(node: Node, nodes: list[Node]) -> bool:
+    if node.op in (Op.RESHAPE, Op.BROADCAST):
+        return node.shape == nodes[node.inputs[0]].shape
+    return node.op is Op.TRANSPOSE and node.attributes.axes == tuple(range(len(node.shape)))
+
+
+def _fold_transposes(node: Node, nodes: list[Node]) -> Node:
+    if node.op is not Op.MATMUL:
+        return node
+    left, right = (nodes[i] for i in node.inputs)
+    flags, sources = node.attributes, list(node.inputs)
+    if left.op is Op.TRANSPOSE:  # of a matrix, so the axes are (1, 0)
+        sources[0] = left.inputs[0]
+        flags = msgspec.structs.replace(flags, transpose_left=not flags.transpose_left)
+    if right.op is Op.TRANSPOSE:
+        sources[1] = right.inputs[0]
+        flags = msgspec.structs.replace(flags, transpose_right=not flags.transpose_right)
+    return msgspec.structs.replace(node, inputs=tuple(sources), attributes=flags)
+
+
+def _drop_dead(graph: Graph) -> Graph:
+    alive = set(graph.outputs.values())
+    for index in reversed(range(len(graph.nodes))):
+        node = graph.nodes[index]
+        if index in alive or node.op is Op.INPUT or node.op in CHECKED_INDEX:
+            alive.add(index)
+            alive.update(node.inputs)
+    place = {old: new for new, old in enumerate(sorted(alive))}
+    nodes = [
+        msgspec.structs.replace(graph.nodes[old], inputs=tuple(place[i] for i in graph.nodes[old].inputs))
+        for old in sorted(alive)
+    ]
+    return _with_nodes(graph, nodes, place)
+
+
+def _with_nodes(graph: Graph, nodes: list[Node], place: dict[int, int]) -> Graph:
+    return msgspec.structs.replace(
+        graph,
+        nodes=tuple(nodes),
+        inputs={name: place[index] for name, index in graph.inputs.items()},
+        outputs={name: place[index] for name, index in graph.outputs.items()},
+    )
