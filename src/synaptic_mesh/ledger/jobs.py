@@ -111,7 +111,7 @@ class JobState(msgspec.Struct, frozen=True):
     """In progress time."""
     assignments: tuple[Assignment, ...]
     updates: tuple[UpdateState, ...]
-    """Ascending by worker."""
+    """Ascending by worker. From phase AUDIT on only the available ones; in phase ROOT all are judged."""
     audit_commitments: tuple[tuple[bytes, bytes], ...]
     """(auditor, commitment), ascending."""
     audit_reveals: tuple[bytes, ...]
@@ -120,7 +120,9 @@ class JobState(msgspec.Struct, frozen=True):
     steps: tuple[CommittedStep, ...]
     caught: tuple[Caught, ...]
     escrow: int
+    """Held for the job and owed to nobody yet."""
     paid: tuple[tuple[bytes, int], ...]
     """Vested so far by account, ascending."""
     pending_pay: int
+    """Owed for committed steps, not vested yet: beside `escrow`, not part of it."""
     abort_reason: str

@@ -4,6 +4,7 @@ Items about an outer step bind (network, epoch) through the transaction and (job
 `StepRef`, so none can be replayed for another step, attempt or network.
 """
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 from synaptic_mesh.base.codec import Record, decode_untrusted, encode
@@ -191,3 +192,8 @@ def verdict_commitment(auditor: PeerId, nonce: bytes, verdicts: tuple[Verdict, .
 def witness_commitment(salt: bytes, witness: bytes) -> Digest:
     """Return what SubmitUpdate carries: both parts are 32 bytes."""
     return hash_bytes("SM/witness/v1", salt, witness)
+
+
+def included_digest(included: Iterable[tuple[bytes, BlobRef]]) -> Digest:
+    """Return what VoteRoot says of the accepted updates: (worker, delta), ascending by worker."""
+    return hash_bytes("SM/included/v1", *(part for worker, delta in included for part in (worker, delta.digest)))

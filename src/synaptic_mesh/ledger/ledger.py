@@ -1,0 +1,259 @@
+"""The ledger: takes commits in order, holds the state that every replica agrees on.
+
+    ledger = Ledger(genesis)
+    events = ledger.apply(OrderedCommit(1, timestamp_ms, transactions))
+    ledger.state_root(), ledger.job(job_id), ledger.balance(peer)
+
+`apply` is deterministic: equal genesis and equal commits give equal events and equal roots on every machine. It
+advances progress time, makes the transitions that are due, applies the transactions one by one, makes the transitions
+they caused, and checks the supply. A transaction whose nonce is not the sender's next one (a replay or a gap), or whose
+sender has no account, is refused and consumes nothing. Any other consumes its nonce, and its action then either applies
+wholly or changes nothing: LedgerReject is the only way to fail. Every other exception leaves `apply` and stops the
+replica before it writes anything.
+"""
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from synaptic_mesh.base.digests import hash_bytes, merkle_root
+from synaptic_mesh.base.errors import LocalError, invariant
+from synaptic_mesh.base.ids import Digest, NetworkId, short
+from synaptic_mesh.identity.committee import Committee
+from synaptic_mesh.ledger.accounts import Account, Bank
+from synaptic_mesh.ledger.admission import check_manifest
+from synaptic_mesh.ledger.context import CommitContext
+from synaptic_mesh.ledger.enrolment import attest_job, check_funds, join_job, leave_job, submit_job
+from synaptic_mesh.ledger.events import JobChanged, LedgerEvent, TransactionApplied
+from synaptic_mesh.ledger.genesis import Genesis, check_genesis, genesis_accounts, genesis_committee, network_id
+from synaptic_mesh.ledger.job_record import Job
+from synaptic_mesh.ledger.job_table import JobTable
+from synaptic_mesh.ledger.jobs import JobState
+from synaptic_mesh.ledger.manifest import Manifest
+from synaptic_mesh.ledger.phases import advance_job
+from synaptic_mesh.ledger.reject import LedgerReject
+from synaptic_mesh.ledger.signing import VerifiedTransaction
+from synaptic_mesh.ledger.step_actions import (
+    commit_verdicts,
+    report_available,
+    reveal_verdicts,
+    reveal_witness,
+    submit_update,
+    vote_root,
+)
+from synaptic_mesh.ledger.transactions import (
+    ActionUnion,
+    AttestJob,
+    CommitVerdicts,
+    JoinJob,
+    LeaveJob,
+    ReportAvailable,
+    RevealVerdicts,
+    RevealWitness,
+    Stake,
+    SubmitJob,
+    SubmitUpdate,
+    Transaction,
+    Transfer,
+    Unstake,
+    VoteRoot,
+)
+
+
+class OrderedCommit(msgspec.Struct, frozen=True):
+    """One position of the order that consensus decided. `index` counts from 1 without gaps; `timestamp_ms` is the
+    commit's, as agreed.
+    """
+
+    index: int
+    timestamp_ms: int
+    transactions: tuple[VerifiedTransaction, ...]
+
+
+class Ledger:
+    """See the module's docstring. Raises LocalError for a genesis that breaks a rule."""
+
+    def __init__(self, genesis: Genesis) -> None:
+        check_genesis(genesis)
+        self.network: NetworkId = network_id(genesis)
+        self.committee: Committee = genesis_committee(genesis)
+        self.semantics_id = genesis.semantics_id
+        self.constants = genesis.constants
+        self.commit_index = 0
+        self.progress_ms = 0
+        self._timestamp_ms: int | None = None  # the highest seen
+        self._bank = Bank(genesis_accounts(genesis))
+        self._jobs = JobTable()
+        self._supply = self._bank.total()
+
+    def apply(self, commit: OrderedCommit) -> list[LedgerEvent]:
+        """Apply the next commit; return what happened, in order. The state has changed wholly when this returns; when
+        it raises, the ledger must not be used any more.
+        """
+        invariant(
+            commit.index == self.commit_index + 1, f"commit {commit.index} does not follow commit {self.commit_index}"
+        )
+        self._advance_time(commit)
+        context = self._context([])
+        touched: set[bytes] = set()
+        for job_id in self._jobs.due(self.progress_ms):
+            self._advance(context, job_id, touched)
+        for verified in commit.transactions:
+            self._apply_transaction(context, verified, touched)
+        for job_id in sorted(touched):
+            self._advance(context, job_id, touched)
+        for job_id in sorted(touched):
+            self._jobs.refresh(job_id, self.progress_ms)
+            context.events.append(JobChanged(job_id))
+        self._check_supply()
+        return context.events
+
+    # Queries.
+
+    def account(self, peer: bytes) -> Account:
+        """Return the account of a peer; one that was never opened is empty."""
+        return self._bank.get(peer)
+
+    def balance(self, peer: bytes) -> int:
+        """Return a peer's balance."""
+        return self._bank.get(peer).balance
+
+    def accounts(self) -> tuple[bytes, ...]:
+        """Return the ids of all accounts, ascending."""
+        return self._bank.peers()
+
+    def supply(self) -> int:
+        """Return all money there is: balances, stakes, escrows, pending pay and treasury. It never changes."""
+        return self._supply
+
+    @property
+    def treasury(self) -> int:
+        """What fees and slashes have brought in and nobody was granted."""
+        return self._bank.treasury
+
+    def job(self, job_id: bytes) -> JobState | None:
+        """Return the job's snapshot, or None. It is the same object until the job changes."""
+        return self._jobs.state(job_id)
+
+    def jobs(self) -> tuple[JobState, ...]:
+        """Return the snapshots of all jobs, ascending by id."""
+        return tuple(state for job_id in self._jobs.ids() if (state := self._jobs.state(job_id)) is not None)
+
+    def check_submission(self, sponsor: bytes, manifest: Manifest) -> None:
+        """Raise LocalError, naming the value, if SubmitJob of this manifest would be refused now for what is in it or
+        for lack of funds. For use before signing.
+        """
+        check_manifest(manifest, self.semantics_id, self.committee.size)
+        try:
+            check_funds(self.balance(sponsor), manifest)
+        except LedgerReject as reject:
+            raise LocalError(str(reject)) from None
+
+    def state_root(self) -> Digest:
+        """Return one root over accounts, jobs, treasury, progress time and commit index. Only what has changed since
+        the last call is hashed again.
+        """
+        return self._combine(self._bank.root(), self._jobs.root())
+
+    def recomputed_state_root(self) -> Digest:
+        """Return the same root from scratch: the definition, and a check on the incremental one."""
+        accounts = merkle_root(self._bank.leaves(), "SM/accounts/v1")
+        return self._combine(accounts, merkle_root(self._jobs.leaves(), "SM/jobs/v1"))
+
+    def recounted_supply(self) -> int:
+        """Return the supply by visiting every account."""
+        return self._bank.recount()
+
+    # One commit.
+
+    def _advance_time(self, commit: OrderedCommit) -> None:
+        """Progress time is commit time without its jumps: an outage of the network expires no deadline."""
+        invariant(0 <= commit.timestamp_ms < 1 << 63, f"commit {commit.index} is of {commit.timestamp_ms} ms")
+        self.commit_index = commit.index
+        if self._timestamp_ms is not None:
+            elapsed_ms = max(commit.timestamp_ms - self._timestamp_ms, 0)
+            self.progress_ms += min(elapsed_ms, self.constants.progress_step_ms_max)
+        self._timestamp_ms = max(commit.timestamp_ms, self._timestamp_ms or 0)
+
+    def _context(self, events: list[LedgerEvent]) -> CommitContext:
+        return CommitContext(self._bank, self.committee, self.constants, self.semantics_id, self.progress_ms, events)
+
+    def _advance(self, context: CommitContext, job_id: bytes, touched: set[bytes]) -> None:
+        job = self._jobs.get(job_id)
+        invariant(job is not None, f"job {short(job_id)} is touched but unknown")
+        if job is not None and advance_job(context, job):
+            touched.add(job_id)
+
+    def _apply_transaction(self, context: CommitContext, verified: VerifiedTransaction, touched: set[bytes]) -> None:
+        transaction = verified.transaction
+        reason = self._refusal(transaction)
+        if not reason:
+            self._bank.consume_nonce(transaction.sender)
+            try:
+                self._dispatch(context, transaction.sender, transaction.action, touched)
+            except LedgerReject as reject:
+                reason = str(reject)
+        context.events.append(
+            TransactionApplied(verified.id, transaction.sender, transaction.nonce, not reason, reason)
+        )
+
+    def _refusal(self, transaction: Transaction) -> str:
+        """Return why the transaction consumes nothing at all, or ""."""
+        sender = transaction.sender
+        if transaction.network != self.network or transaction.epoch != self.committee.epoch:
+            return f"it is for epoch {transaction.epoch} of network {short(transaction.network)}"
+        expected = self._bank.get(sender).nonce
+        if transaction.nonce < expected:
+            return f"nonce {transaction.nonce} of {short(sender)} is used already, the next is {expected}"
+        if transaction.nonce > expected:
+            return f"nonce {transaction.nonce} of {short(sender)} leaves a gap, the next is {expected}"
+        if sender not in self._bank:
+            return f"{short(sender)} has no account: it needs a transfer first"
+        return ""
+
+    def _dispatch(self, context: CommitContext, sender: bytes, action: ActionUnion, touched: set[bytes]) -> None:
+        match action:
+            case Transfer():
+                self._bank.transfer(sender, action.recipient, action.amount)
+            case Stake():
+                self._bank.stake(sender, action.amount)
+            case Unstake():
+                self._bank.unstake(sender, action.amount)
+            case SubmitJob():
+                touched.add(submit_job(context, self._jobs, sender, action).id)
+            case _:
+                job_id = action.job if isinstance(action, AttestJob | JoinJob | LeaveJob) else action.ref.job
+                job = self._jobs.get(job_id)
+                if job is None:
+                    raise LedgerReject(f"job {short(job_id)} is unknown")
+                _JOB_HANDLERS[type(action)](context, job, sender, action)
+                touched.add(job_id)
+
+    def _check_supply(self) -> None:
+        bank = self._bank
+        invariant(
+            bank.total() == self._supply, f"supply was {self._supply} and is {bank.total()} at {self.commit_index}"
+        )
+        invariant(bank.held == self._jobs.held, f"{bank.held} held for jobs, which account for {self._jobs.held}")
+
+    def _combine(self, accounts: Digest, jobs: Digest) -> Digest:
+        timestamp_ms = -1 if self._timestamp_ms is None else self._timestamp_ms
+        numbers = struct.pack(
+            "<qqqqq", self._bank.treasury, self._bank.held, self.progress_ms, timestamp_ms, self.commit_index
+        )
+        return hash_bytes("SM/state/v1", self.network, accounts, jobs, numbers)
+
+
+_JOB_HANDLERS: dict[type, Callable[[CommitContext, Job, bytes, Any], None]] = {
+    AttestJob: attest_job,
+    JoinJob: join_job,
+    LeaveJob: leave_job,
+    SubmitUpdate: submit_update,
+    ReportAvailable: report_available,
+    CommitVerdicts: commit_verdicts,
+    RevealVerdicts: reveal_verdicts,
+    RevealWitness: reveal_witness,
+    VoteRoot: vote_root,
+}
