@@ -1,7 +1,8 @@
 """What one node needs to know, typed, checked once, kept as TOML in the node's directory.
 
-A node's directory holds: `node.toml` (this), `key` (32-byte seed, readable by its owner only), `genesis` (canonical bytes), `credentials`
-(TLS certificate, key and trust bundle), `log/` (write-ahead log), `blobs/`, `cache/`, `run/` (the record of finished jobs).
+A node's directory holds: `node.toml` (this), `key` (32-byte seed, readable by its owner only), `genesis` (canonical
+bytes), `credentials` (TLS certificate, key and trust bundle), `log/` (write-ahead log), `blobs/`, `cache/`, `run/`
+(the record of finished jobs).
 """
 
 from pathlib import Path

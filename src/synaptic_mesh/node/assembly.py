@@ -1,0 +1,300 @@
+"""One node as a machine: consensus, ledger, participants and outbox behind one routing table.
+
+    message  -> consensus -> Committed -> ledger -> JobChanged -> participant -> SubmitAction -> outbox -> consensus
+                          -> Append, Send                      -> Fetch, Compute, Publish
+
+The assembly owns no rule of its own: it translates one machine's effects into another's events, in order, and hands
+everything else to the shell. The simulator runs this very object.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from synaptic_mesh.base.codec import decode_untrusted, encode
+from synaptic_mesh.base.errors import LocalError, PeerError
+from synaptic_mesh.base.ids import NetworkId, PeerId
+from synaptic_mesh.collab import messages as collab
+from synaptic_mesh.collab.participant import Participant
+from synaptic_mesh.consensus import messages as consensus
+from synaptic_mesh.consensus.core import Consensus
+from synaptic_mesh.identity.committee import Committee
+from synaptic_mesh.identity.keys import KeyPair
+from synaptic_mesh.ledger import events as ledger_events
+from synaptic_mesh.ledger.jobs import JobState, JobStatus
+from synaptic_mesh.ledger.ledger import Ledger, OrderedCommit
+from synaptic_mesh.ledger.signing import VerifiedTransaction, verify_transaction_untrusted
+from synaptic_mesh.ledger.transactions import ActionUnion, VoteRoot
+from synaptic_mesh.node.messages import (
+    TOPIC_CONSENSUS,
+    TOPIC_TRANSACTIONS,
+    TRANSACTIONS_PER_MESSAGE_MAX,
+    AppendLog,
+    CommitExecuted,
+    Dropped,
+    Effect,
+    Event,
+    EvidenceNote,
+    JobNote,
+    LedgerNote,
+    Logged,
+    LogRecord,
+    Notice,
+    PeerDown,
+    PeerUp,
+    Received,
+    SendMessage,
+    Submit,
+    Transactions,
+    VoteNote,
+)
+from synaptic_mesh.node.outbox import Outbox
+
+NewParticipant = Callable[[], Participant]
+
+
+class Assembly:
+    """See the module's docstring. `now_ms` is wall-clock time in integer milliseconds: blocks carry it."""
+
+    def __init__(
+        self,
+        key: KeyPair,
+        network: NetworkId,
+        committee: Committee,
+        core: Consensus,
+        ledger: Ledger,
+        outbox: Outbox,
+        verify_block: consensus.Verify,
+        new_participant: NewParticipant,
+    ) -> None:
+        self.ledger = ledger
+        self._peer = key.peer_id
+        self._network = network
+        self._committee = committee
+        self._core = core
+        self._outbox = outbox
+        self._verify_block = verify_block
+        self._new_participant = new_participant
+        self._participants: dict[bytes, Participant] = {}
+        self._connected: list[PeerId] = []
+        self._turn = 0
+        self._live = False
+        self._effects: list[Effect] = []
+
+    @property
+    def votes(self) -> bool:
+        """Whether this node is a validator."""
+        return self._peer in self._committee
+
+    def start(self, records: Sequence[bytes], now_ms: int) -> list[Effect]:
+        """Rebuild everything from the log (empty on the first start), then join in. Called once, before anything else.
+
+        Raises PeerError when a record is damaged: the log's own checks should have found it first.
+        """
+        blocks: list[Any] = []
+        commits: list[consensus.Commit] = []
+        for data in records:
+            record = decode_untrusted(LogRecord, data, bytes_max=1 << 30)
+            blocks += [self._verify_block(block) for block in record.blocks]
+            commits += record.commits
+        effects = self._core.start(now_ms, blocks=tuple(blocks), commits=tuple(commits), executed_index=0)
+        replayed = [effect for effect in effects if isinstance(effect, consensus.Committed)]
+        for effect in replayed:
+            self._execute(effect, now_ms)
+        self._effects = [Notice(f"replayed {len(replayed)} commits from the log")] if replayed else []
+        self._live = True
+        self._route_consensus([e for e in effects if not isinstance(e, consensus.Committed)], now_ms)
+        for job in self.ledger.jobs():
+            self._job_changed(job, now_ms)
+        return self._take()
+
+    def handle(self, event: Event, now_ms: int) -> list[Effect]:
+        """Advance by one event; return what the shell must do, in order."""
+        match event:
+            case Received():
+                self._receive(event, now_ms)
+            case Logged(token):
+                self._consensus(consensus.Appended(token), now_ms)
+            case PeerUp(peer):
+                self._connected = sorted({*self._connected, peer})
+                self._consensus(consensus.PeerConnected(peer), now_ms)
+            case PeerDown(peer):
+                self._connected = [other for other in self._connected if other != peer]
+                self._consensus(consensus.PeerDisconnected(peer), now_ms)
+            case Submit(action):
+                self._submit(action, now_ms)
+            case _:
+                for participant in self._participants.values():
+                    self._route_collab(participant.handle(event, now_ms), now_ms)
+        return self._take()
+
+    def handle_deadline(self, now_ms: int) -> list[Effect]:
+        """Called at or after `deadline_ms()`."""
+        self._route_consensus(self._core.handle_deadline(now_ms), now_ms)
+        self._send_transactions(self._outbox.resend(now_ms), now_ms)
+        for participant in self._participants.values():
+            due = participant.deadline_ms()
+            if due is not None and due <= now_ms:
+                self._route_collab(participant.handle_deadline(now_ms), now_ms)
+        return self._take()
+
+    def deadline_ms(self) -> int | None:
+        """The earliest deadline of any machine inside."""
+        machines = (self._core, self._outbox, *self._participants.values())
+        return min((at for machine in machines if (at := machine.deadline_ms()) is not None), default=None)
+
+    def _take(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects
+
+    # --- messages
+
+    def _receive(self, event: Received, now_ms: int) -> None:
+        try:
+            if event.topic == TOPIC_CONSENSUS:
+                self._consensus(consensus.receive_untrusted(event.sender, event.payload, self._verify_block), now_ms)
+            elif event.topic == TOPIC_TRANSACTIONS:
+                self._receive_transactions_untrusted(event.payload, now_ms)
+            else:
+                raise PeerError(f"unknown topic {event.topic!r}")
+        except PeerError as error:
+            self._effects.append(Dropped(event.sender, str(error)))
+
+    def _receive_transactions_untrusted(self, payload: bytes, now_ms: int) -> None:
+        transactions = decode_untrusted(Transactions, payload).transactions
+        if len(transactions) > TRANSACTIONS_PER_MESSAGE_MAX:
+            raise PeerError(f"{len(transactions)} transactions in a message, over {TRANSACTIONS_PER_MESSAGE_MAX}")
+        if not self.votes:
+            raise PeerError("transactions are for validators; this node has no vote")
+        for data in transactions:
+            verify_transaction_untrusted(data, self._network, self._committee.epoch)
+        self._consensus(consensus.TransactionsSubmitted(transactions), now_ms)
+
+    def _consensus(self, event: consensus.Event, now_ms: int) -> None:
+        self._route_consensus(self._core.handle(event, now_ms), now_ms)
+
+    def _route_consensus(self, effects: Sequence[consensus.Effect], now_ms: int) -> None:
+        for effect in effects:
+            match effect:
+                case consensus.Append(token, blocks, commits):
+                    record = LogRecord(tuple([block.encoded for block in blocks]), commits)
+                    self._effects.append(AppendLog(token, encode(record)))
+                case consensus.Broadcast(message):
+                    self._effects.append(SendMessage(None, TOPIC_CONSENSUS, consensus.encode_message(message)))
+                case consensus.Send(peer, message):
+                    self._effects.append(SendMessage(peer, TOPIC_CONSENSUS, consensus.encode_message(message)))
+                case consensus.Committed():
+                    for job in self._execute(effect, now_ms):
+                        self._job_changed(job, now_ms)
+                case consensus.Evidence():
+                    self._effects.append(EvidenceNote(effect))
+                case consensus.TransactionsRefused(_, reason):
+                    self._effects.append(Notice(f"transactions were refused: {reason}"))
+                case consensus.Dropped(peer, reason, _):
+                    self._effects.append(Dropped(peer, reason))
+                case _:
+                    pass
+
+    # --- ledger
+
+    def _execute(self, committed: consensus.Committed, now_ms: int) -> list[bytes]:
+        """Run one commit on the ledger; return the jobs that it changed."""
+        transactions: list[VerifiedTransaction] = []
+        originals: dict[bytes, bytes] = {}
+        for block in committed.blocks:
+            for data in block.transactions:
+                try:
+                    verified = verify_transaction_untrusted(data, self._network, self._committee.epoch)
+                except PeerError as error:
+                    # The same bytes fail on every replica, so leaving them out is part of the order.
+                    self._effects.append(Dropped(self._committee.peers[block.header.author], str(error)))
+                    continue
+                transactions.append(verified)
+                if isinstance(verified.transaction.action, VoteRoot):
+                    originals[verified.id] = data
+        commit = committed.commit
+        order = OrderedCommit(commit.index, commit.timestamp_ms, tuple(transactions))
+        events = self.ledger.apply(order)
+        changed = self._note(events, originals, transactions, now_ms)
+        root = self.ledger.state_root()
+        self._effects.append(
+            CommitExecuted(
+                commit.index, commit.leader.round, commit.timestamp_ms, len(transactions), committed.direct, root
+            )
+        )
+        return changed
+
+    def _note(
+        self,
+        events: Sequence[ledger_events.LedgerEvent],
+        originals: dict[bytes, bytes],
+        transactions: Sequence[VerifiedTransaction],
+        now_ms: int,
+    ) -> list[bytes]:
+        votes = {verified.id: verified.transaction.action for verified in transactions}
+        changed: list[bytes] = []
+        for event in events:
+            if isinstance(event, ledger_events.JobChanged):
+                changed.append(event.job)
+                continue
+            self._effects.append(LedgerNote(event))
+            if not isinstance(event, ledger_events.TransactionApplied):
+                continue
+            if event.sender == self._peer and (event.accepted or self.ledger.nonce(self._peer) > event.nonce):
+                self._send_transactions(self._outbox.consumed(event.nonce, event.id, now_ms), now_ms)
+            action = votes.get(event.id)
+            if event.accepted and isinstance(action, VoteRoot):
+                self._effects.append(VoteNote(action.ref.job, action.ref.step, originals[event.id]))
+        return changed
+
+    # --- jobs
+
+    def _job_changed(self, job: bytes, now_ms: int) -> None:
+        state = self.ledger.job(job)
+        self._effects.append(JobNote(state, self.ledger.progress_ms))
+        if not self._live:
+            return
+        participant = self._participants.get(job)
+        if participant is None:
+            if is_over(state):
+                return
+            participant = self._participants[job] = self._new_participant()
+        event = collab.JobChanged(state, self.ledger.progress_ms)
+        self._route_collab(participant.handle(event, now_ms), now_ms)
+
+    def _route_collab(self, effects: Sequence[collab.Effect], now_ms: int) -> None:
+        for effect in effects:
+            match effect:
+                case collab.SubmitAction(action):
+                    self._submit(cast(ActionUnion, action), now_ms)
+                case collab.Refusal(_, reason):
+                    self._effects.append(Notice(reason))
+                case _:
+                    self._effects.append(effect)
+
+    # --- transactions
+
+    def _submit(self, action: ActionUnion, now_ms: int) -> None:
+        try:
+            data = self._outbox.submit(action, now_ms)
+        except LocalError as error:
+            self._effects.append(Notice(str(error)))
+            return
+        self._send_transactions([data], now_ms)
+
+    def _send_transactions(self, transactions: Sequence[bytes], now_ms: int) -> None:
+        """A validator puts its transactions into its own blocks; others hand them to one validator, in turn."""
+        if not transactions:
+            return
+        if self.votes:
+            self._consensus(consensus.TransactionsSubmitted(tuple(transactions)), now_ms)
+            return
+        reachable = [peer for peer in self._connected if peer in self._committee]
+        if reachable:
+            self._turn += 1
+            payload = encode(Transactions(tuple(transactions)))
+            self._effects.append(SendMessage(reachable[self._turn % len(reachable)], TOPIC_TRANSACTIONS, payload))
+
+
+def is_over(state: JobState) -> bool:
+    """Answer whether nobody has anything to do for the job any more."""
+    return state.status in {JobStatus.FINISHED, JobStatus.ABORTED}

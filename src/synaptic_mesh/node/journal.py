@@ -1,0 +1,154 @@
+"""The node's structured log: what the assembly notes for its operator, as one JSON object per line.
+
+Amounts are integer strings (they pass 2^53), ids are hex. `docs/cli.md` lists the kinds. The same lines drive the
+progress display.
+"""
+
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+from synaptic_mesh.base.ids import short
+from synaptic_mesh.ledger import events
+from synaptic_mesh.ledger.jobs import JobState
+from synaptic_mesh.node.messages import CommitExecuted, Dropped, Effect, EvidenceNote, JobNote, LedgerNote, Notice
+
+Line = Mapping[str, Any]
+
+
+def describe(effect: Effect) -> Line | None:
+    """Return the journal line of an effect, without time and node, or None when it is not for people."""
+    match effect:
+        case CommitExecuted(index, round_, timestamp_ms, transactions, direct, root):
+            return {
+                "kind": "commit",
+                "index": index,
+                "round": round_,
+                "timestamp_ms": timestamp_ms,
+                "transactions": transactions,
+                "direct": direct,
+                "state_root": root.hex(),
+            }
+        case JobNote(state, progress_ms):
+            return describe_job(state, progress_ms)
+        case LedgerNote(event):
+            return describe_ledger(event)
+        case EvidenceNote(evidence):
+            return {"kind": "equivocation", "author": evidence.author, "round": evidence.first.round}
+        case Dropped(peer, reason):
+            return {"kind": "dropped", "peer": peer.hex(), "reason": reason}
+        case Notice(text):
+            return {"kind": "notice", "text": text}
+    return None
+
+
+def describe_job(state: JobState, progress_ms: int) -> Line:
+    """Return where a job stands. `accuracy` and `loss` are of the last committed root, over the held-out rows."""
+    line: dict[str, Any] = {
+        "kind": "job",
+        "job": state.job.hex(),
+        "status": state.status.value,
+        "step": state.step,
+        "steps": state.manifest.outer_steps,
+        "attempt": state.attempt,
+        "phase": state.phase.value,
+        "root": state.root.hex(),
+        "workers": [worker.hex() for worker in state.workers],
+        "updates": len(state.updates),
+        "escrow": str(state.escrow),
+        "progress_ms": progress_ms,
+    }
+    if state.steps:
+        line |= describe_metrics(state.manifest.task, state.steps[-1].metrics)
+    if state.abort_reason:
+        line["reason"] = state.abort_reason
+    return line
+
+
+def describe_metrics(task: str, metrics: tuple[int, ...]) -> dict[str, Any]:
+    """Return the held-out figures of a committed root: `accuracy` (classification only), `rows` and `loss`."""
+    correct, rows, loss_bits = metrics
+    figures: dict[str, Any] = {"rows": rows, "loss": float_of_bits(loss_bits)}
+    if task == "classify" and rows:
+        figures["accuracy"] = correct / rows
+    return figures
+
+
+def float_of_bits(bits: int) -> float:
+    """Return the f32 value of a bit pattern as a Python float."""
+    return float(struct.unpack("<f", struct.pack("<I", bits))[0])
+
+
+def describe_ledger(event: events.LedgerEvent) -> Line | None:
+    """Return the line of a ledger event."""
+    match event:
+        case events.TransactionApplied(_, sender, nonce, False, reason):
+            return {"kind": "refused", "sender": sender.hex(), "nonce": nonce, "reason": reason}
+        case events.StepCommitted(job, step):
+            return {
+                "kind": "step",
+                "job": job.hex(),
+                "step": step.step,
+                "attempt": step.attempt,
+                "root": step.root.hex(),
+                "included": len(step.included),
+                "update_bytes": sum(blob.size for _, blob in step.included),
+                "voters": len(step.voters),
+            }
+        case events.AttemptFailed(job, step_index, attempt, reason):
+            return {
+                "kind": "attempt_failed",
+                "job": job.hex(),
+                "step": step_index,
+                "attempt": attempt,
+                "reason": reason,
+            }
+        case events.Slashed(job, caught, share):
+            return {
+                "kind": "slashed",
+                "job": job.hex(),
+                "worker": caught.worker.hex(),
+                "step": caught.step,
+                "caught_by": [auditor.hex() for auditor in caught.caught_by],
+                "slashed": str(caught.slashed),
+                "share": str(share),
+            }
+        case events.Paid(job, step_index, account, amount):
+            return {
+                "kind": "paid",
+                "job": job.hex(),
+                "step": step_index,
+                "account": account.hex(),
+                "amount": str(amount),
+            }
+        case events.FeeCharged(job, worker, amount, reason):
+            return {
+                "kind": "fee",
+                "job": job.hex(),
+                "worker": worker.hex(),
+                "amount": str(amount),
+                "reason": reason,
+            }
+        case events.WorkerRemoved(job, worker, reason) | events.UpdateDropped(job, _, _, worker, reason):
+            return {"kind": "worker", "job": job.hex(), "worker": worker.hex(), "reason": reason}
+        case events.JobFinished(job, status, reason, refunded):
+            return {
+                "kind": "finished",
+                "job": job.hex(),
+                "status": status.value,
+                "reason": reason,
+                "refunded": str(refunded),
+            }
+    return None
+
+
+def sentence(line: Line) -> str:
+    """Return one line of text for a terminal without a progress display."""
+    hidden = {"kind", "job", "time_ms", "node"}
+    facts = ", ".join(f"{name} {value}" for name, value in line.items() if name not in hidden)
+    return f"{line['kind']}: {facts}" if facts else str(line["kind"])
+
+
+def named(peer_hex: str) -> str:
+    """Return how a peer is shown to people."""
+    return short(bytes.fromhex(peer_hex))

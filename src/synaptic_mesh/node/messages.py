@@ -1,0 +1,164 @@
+"""What a whole node takes and returns. Shells (`run`, the simulator) translate; the assembly decides.
+
+Answers to compute and fetch effects are collab's own events: Computed, Failed, BlobFetched, BlobMissing.
+"""
+
+import msgspec
+
+from synaptic_mesh.base.codec import Record
+from synaptic_mesh.base.ids import Digest, PeerId
+from synaptic_mesh.collab.messages import (
+    BlobFetched,
+    BlobMissing,
+    CancelCompute,
+    Compute,
+    Computed,
+    Failed,
+    FetchBlob,
+    PublishBlob,
+)
+from synaptic_mesh.consensus.messages import Commit, Evidence
+from synaptic_mesh.ledger.events import LedgerEvent
+from synaptic_mesh.ledger.jobs import JobState
+from synaptic_mesh.ledger.transactions import ActionUnion
+
+TOPIC_CONSENSUS = "consensus"
+TOPIC_TRANSACTIONS = "transactions"
+TRANSACTIONS_PER_MESSAGE_MAX = 256
+
+
+class LogRecord(Record):
+    """One Append of consensus as it lies in the write-ahead log."""
+
+    blocks: tuple[bytes, ...]
+    commits: tuple[Commit, ...]
+
+
+class Transactions(Record):
+    """Signed transactions on their way to a validator."""
+
+    transactions: tuple[bytes, ...]
+
+
+# --- events ----------------------------------------------------------------------------------------------------------
+
+
+class Received(msgspec.Struct, frozen=True):
+    """A message whose envelope was checked."""
+
+    sender: PeerId
+    topic: str
+    payload: bytes
+
+
+class PeerUp(msgspec.Struct, frozen=True):
+    """Messages reach this peer now."""
+
+    peer: PeerId
+
+
+class PeerDown(msgspec.Struct, frozen=True):
+    """Messages to this peer would be lost."""
+
+    peer: PeerId
+
+
+class Logged(msgspec.Struct, frozen=True):
+    """The AppendLog with this token is on stable storage. Tokens come back in ascending order."""
+
+    token: int
+
+
+class Submit(msgspec.Struct, frozen=True):
+    """The operator wants this action on the ledger, by this node's account."""
+
+    action: ActionUnion
+
+
+Event = Received | PeerUp | PeerDown | Logged | Submit | Computed | Failed | BlobFetched | BlobMissing
+
+
+# --- effects ---------------------------------------------------------------------------------------------------------
+
+
+class AppendLog(msgspec.Struct, frozen=True):
+    """Write this record to the log, fsync, then answer Logged(token)."""
+
+    token: int
+    record: bytes
+
+
+class SendMessage(msgspec.Struct, frozen=True):
+    """Send to one peer, or to every connected peer when `peer` is None."""
+
+    peer: PeerId | None
+    topic: str
+    payload: bytes
+
+
+class CommitExecuted(msgspec.Struct, frozen=True):
+    """For the operator: a commit ran on the ledger. `transactions` counts those that were taken."""
+
+    index: int
+    round: int
+    timestamp_ms: int
+    transactions: int
+    direct: bool
+    state_root: Digest
+
+
+class LedgerNote(msgspec.Struct, frozen=True):
+    """For the operator: something the ledger reported."""
+
+    event: LedgerEvent
+
+
+class JobNote(msgspec.Struct, frozen=True):
+    """For the operator: the job as of the latest commit that changed it."""
+
+    state: JobState
+    progress_ms: int
+
+
+class VoteNote(msgspec.Struct, frozen=True):
+    """For the run record: a signed VoteRoot transaction that the ledger accepted, as it stands in a block."""
+
+    job: bytes
+    step: int
+    data: bytes
+
+
+class EvidenceNote(msgspec.Struct, frozen=True):
+    """For the operator: a validator signed two blocks for one slot."""
+
+    evidence: Evidence
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """For counting: something from a peer or client was dropped, and why in a few words."""
+
+    peer: PeerId
+    reason: str
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """For the operator: one sentence."""
+
+    text: str
+
+
+Effect = (
+    AppendLog
+    | SendMessage
+    | FetchBlob
+    | Compute
+    | CancelCompute
+    | PublishBlob
+    | CommitExecuted
+    | LedgerNote
+    | JobNote
+    | VoteNote
+    | EvidenceNote
+    | Dropped
+    | Notice
+)
