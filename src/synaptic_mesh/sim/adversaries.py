@@ -144,7 +144,7 @@ class Puppet:
         return None
 
     def _does(self, percent: int) -> bool:
-        return self._own_round >= self._habits.first_round and self._random.randrange(100) < percent
+        return self._own_round + 1 >= self._habits.first_round and self._random.randrange(100) < percent
 
     def _keep(self, block: VerifiedBlock) -> None:
         if block.digest in self._known:

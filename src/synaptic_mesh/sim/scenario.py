@@ -17,7 +17,7 @@ from synaptic_mesh.base.seeds import derive_bytes, derive_random
 from synaptic_mesh.consensus.admission import Admission
 from synaptic_mesh.consensus.core import Consensus
 from synaptic_mesh.consensus.settings import Settings as ConsensusSettings
-from synaptic_mesh.consensus.settings import lan
+from synaptic_mesh.consensus.settings import lan, mysticeti
 from synaptic_mesh.identity.committee import committee_of
 from synaptic_mesh.identity.keys import KeyPair
 from synaptic_mesh.sim.adversaries import Behaviour, Puppet, draw_behaviour
@@ -182,7 +182,7 @@ class Run:
             direct=checker.direct_count,
             indirect=checker.indirect_count + counts.skips_indirect,
             skips=counts.skips_direct + counts.skips_indirect,
-            restarts=sum(self._files[index].incarnation - 1 for index in self.plan.honest),
+            restarts=sum(max(0, self._files[index].incarnation - 1) for index in self.plan.honest),
             evidence=counts.evidence,
             replayed=checker.replayed_count,
             torn=sum(world.hosts[index].disk.torn_count for index in self.plan.honest),
@@ -210,11 +210,11 @@ class Run:
             self._consensus_settings(),
             self.committee,
             self._network,
-            1,
             author=index,
             sign=self._keys[index].sign,
             random=rng,
             incarnation=file.incarnation,
+            rules=mysticeti(self.committee, self.plan.gc_depth),
         )
         return ValidatorNode(
             core, index, self.committee, self._verify, file, self.plan.client, rng, self.checker, self.counts, note

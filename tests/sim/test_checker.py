@@ -1,0 +1,154 @@
+"""The checker must notice every kind of broken promise: each test breaks one."""
+
+from dataclasses import dataclass, field
+
+import msgspec
+import pytest
+
+from synaptic_mesh.consensus.block import BlockRef, VerifiedBlock, genesis_ref, seal_block
+from synaptic_mesh.consensus.linearizer import commit_digest, first_previous
+from synaptic_mesh.consensus.messages import Commit, Committed
+from synaptic_mesh.identity.keys import KeyPair
+from synaptic_mesh.sim.checker import Checker, CheckFailed
+
+NETWORK = bytes(32)
+KEY = KeyPair(bytes(32))
+
+
+def block(round_: int, author: int, ancestors: tuple[BlockRef, ...] = (), payload: bytes = b"tx") -> VerifiedBlock:
+    return seal_block(
+        KEY.sign,
+        network=NETWORK,
+        epoch=1,
+        round_=round_,
+        author=author,
+        incarnation=1,
+        timestamp_ms=0,
+        ancestors=ancestors or (genesis_ref(NETWORK, 1, author),),
+        transactions=(payload,),
+    )
+
+
+def said(before: Committed | None, *blocks: VerifiedBlock, **changes: object) -> Committed:
+    """The commit after `before` that orders `blocks`, the last of them its leader."""
+    commit = Commit(
+        index=before.commit.index + 1 if before else 1,
+        previous=before.digest if before else first_previous(NETWORK, 1),
+        leader=blocks[-1].ref,
+        timestamp_ms=10,
+        gc_round=0,
+        blocks=tuple(b.ref for b in blocks),
+        demoted=(),
+    )
+    commit = msgspec.structs.replace(commit, **changes)
+    return Committed(commit, commit_digest(commit), blocks, True)
+
+
+@dataclass
+class Story:
+    """Two commits: A orders a1; B orders a2, which stands on a1."""
+
+    checker: Checker = field(default_factory=lambda: Checker(3, (0, 1)))
+    a1: VerifiedBlock = field(default_factory=lambda: block(1, 0))
+
+    def __post_init__(self) -> None:
+        self.a2 = block(2, 0, (self.a1.ref,))
+        self.first = said(None, self.a1)
+        self.second = said(self.first, self.a2)
+
+
+def test_equal_logs_and_replays_pass() -> None:
+    story = Story()
+    for node in (0, 1):
+        story.checker.committed(node, story.first, True)
+        story.checker.committed(node, story.second, True)
+    story.checker.committed(1, story.first, True)  # after a restart
+    story.checker.finish()
+    assert [story.checker.commit_count(node) for node in (0, 1, 2)] == [2, 2, 0]
+    assert story.checker.replayed_count == 1
+
+
+def test_a_fork_is_noticed() -> None:
+    story = Story()
+    story.checker.committed(0, story.first, True)
+    with pytest.raises(CheckFailed, match="fork: node 1 commits #1"):
+        story.checker.committed(1, said(None, block(1, 1)), True)
+
+
+def test_a_different_replay_is_noticed() -> None:
+    story = Story()
+    story.checker.committed(0, story.first, True)
+    with pytest.raises(CheckFailed, match="replays another commit 1"):
+        story.checker.committed(0, said(None, block(1, 1)), True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"index": 3}, "was told commit 3 after commit 1"),
+        ({"previous": bytes(32)}, "does not name the digest"),
+        ({"timestamp_ms": 9}, "commit time goes back"),
+        ({"gc_round": -1}, "the GC bound goes back"),
+        ({"leader": genesis_ref(NETWORK, 1, 2)}, "does not order its leader"),
+        ({"blocks": ()}, "does not order its leader"),
+    ],
+)
+def test_a_broken_chain_is_noticed(changes: dict[str, object], message: str) -> None:
+    story = Story()
+    story.checker.committed(0, story.first, True)
+    with pytest.raises(CheckFailed, match=message):
+        story.checker.committed(0, said(story.first, story.a2, **changes), True)
+
+
+def test_blocks_that_do_not_match_the_commit_are_noticed() -> None:
+    story = Story()
+    wrong = msgspec.structs.replace(story.first, blocks=(story.a2,))
+    with pytest.raises(CheckFailed, match="blocks do not match"):
+        story.checker.committed(0, wrong, True)
+
+
+def test_a_block_ordered_twice_is_noticed() -> None:
+    story = Story()
+    story.checker.committed(0, story.first, True)
+    with pytest.raises(CheckFailed, match="a second time"):
+        story.checker.committed(0, said(story.first, story.a1, story.a2), True)
+
+
+def test_a_block_without_its_ancestor_is_noticed_unless_it_is_below_the_gc_bound() -> None:
+    story = Story()
+    with pytest.raises(CheckFailed, match="before its ancestor of round 1"):
+        story.checker.committed(0, said(None, story.a2), True)
+    story, other = Story(), block(1, 1)
+    orphan = block(2, 1, (other.ref,))
+    first = said(None, story.a1, gc_round=1)
+    story.checker.committed(0, first, True)
+    story.checker.committed(0, said(first, orphan, gc_round=1), True)  # its ancestor of round 1 is never ordered
+    with pytest.raises(CheckFailed, match="at or below the GC bound 1"):
+        story.checker.committed(0, said(story.checker.order[-1], other, gc_round=1), True)
+
+
+def test_what_is_told_or_sent_before_it_is_durable_is_noticed() -> None:
+    story = Story()
+    with pytest.raises(CheckFailed, match="told commit 1 before it was durable"):
+        story.checker.committed(0, story.first, False)
+    with pytest.raises(CheckFailed, match="sends its block of round 1 before it is durable"):
+        story.checker.sent_own_block(0, story.a1, False)
+
+
+def test_an_honest_node_with_two_blocks_in_a_round_is_noticed() -> None:
+    story = Story()
+    story.checker.sent_own_block(0, story.a1, True)
+    story.checker.sent_own_block(0, story.a1, True)  # sending one block again is fine
+    with pytest.raises(CheckFailed, match="two different blocks of round 1"):
+        story.checker.sent_own_block(0, block(1, 0, payload=b"other"), True)
+
+
+def test_a_promise_that_was_called_in_must_be_kept() -> None:
+    story = Story()
+    story.checker.promised((b"tx",))
+    story.checker.call_in_promises()
+    story.checker.promised((b"later",))  # not called in
+    with pytest.raises(CheckFailed, match="1 transactions in durable blocks were never ordered"):
+        story.checker.finish()
+    story.checker.committed(0, story.first, True)
+    story.checker.finish()

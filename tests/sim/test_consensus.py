@@ -1,0 +1,112 @@
+"""Whole committees under seeded faults: no fork, no lost promise, new commits after healing, one seed one outcome.
+
+The long run is `python -m synaptic_mesh.sim.run --seeds 0:1000 --jobs 2`.
+"""
+
+import msgspec
+import pytest
+
+from synaptic_mesh.sim.adversaries import Behaviour
+from synaptic_mesh.sim.faults import FaultKind, FaultSettings
+from synaptic_mesh.sim.run import describe_mix, main
+from synaptic_mesh.sim.scenario import Outcome, Settings, draw_plan, run_seed
+
+SEEDS = range(12)
+OUTCOMES: dict[int, Outcome] = {}
+
+
+def outcome_of(seed: int) -> Outcome:
+    """The outcome of a seed under the standard settings, computed once."""
+    if seed not in OUTCOMES:
+        OUTCOMES[seed] = run_seed(seed, Settings())
+    return OUTCOMES[seed]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_seed_keeps_every_promise(seed: int) -> None:
+    outcome = outcome_of(seed)
+    assert outcome.failure == "", f"replay: make sim SEED={seed}"
+    assert outcome.rounds >= 200
+    assert outcome.new_commits >= 20
+
+
+def test_the_mix_has_everything_in_it() -> None:
+    outcomes = [outcome_of(seed) for seed in SEEDS]
+    for name in ("skips", "indirect", "restarts", "evidence", "lost", "replayed"):
+        assert sum(getattr(outcome, name) > 0 for outcome in outcomes) >= 2, name
+    table = "\n".join(describe_mix(outcomes))
+    assert "seen equivocations" in table
+    assert "fault power_cut" in table
+
+
+def test_the_same_seed_gives_the_same_bytes() -> None:
+    again = run_seed(SEEDS[0], Settings())
+    assert msgspec.json.encode(again) == msgspec.json.encode(outcome_of(SEEDS[0]))
+    assert len({outcome_of(seed).fingerprint for seed in SEEDS}) == len(SEEDS)
+
+
+@pytest.mark.parametrize(
+    ("node_count", "byzantine_count", "behaviour"),
+    [
+        (1, 0, None),
+        (2, 0, None),
+        (3, 0, None),
+        (4, 0, None),
+        (4, 1, Behaviour(absent=True)),
+        (4, 1, Behaviour(silent_vote=100)),
+        (4, 1, Behaviour(equivocate=100, show_later=100, late_ms=50)),
+        (7, 2, None),
+    ],
+)
+def test_other_committees(node_count: int, byzantine_count: int, behaviour: Behaviour | None) -> None:
+    settings = Settings(node_count=node_count, byzantine_count=byzantine_count, rounds_min=100, behaviour=behaviour)
+    assert run_seed(3, settings).failure == ""
+
+
+def test_without_faults_every_leader_commits_directly() -> None:
+    settings = Settings(byzantine_count=0, faults=FaultSettings(kinds=()))
+    for seed in range(40):  # a link without loss
+        if draw_plan(seed, settings).link.loss_ppm == 0:
+            break
+    outcome = run_seed(seed, settings)
+    assert outcome.failure == ""
+    assert (outcome.skips, outcome.restarts, outcome.evidence) == (0, 0, 0)
+
+
+def test_a_committee_without_a_quorum_is_reported_and_not_believed() -> None:
+    """Two of four absent: the run must end as lost progress, not as success."""
+    settings = Settings(byzantine_count=2, behaviour=Behaviour(absent=True), horizon_ms=20_000)
+    assert run_seed(1, settings).failure.startswith("no progress: honest nodes")
+
+
+def test_the_shell_replays_a_seed_and_prints_the_mix(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seed", "2", "--rounds", "30"]) == 0
+    story = capsys.readouterr().out
+    assert "byzantine   node" in story
+    assert "last commit" in story
+    assert main(["--seeds", "0:2", "--rounds", "30"]) == 0
+    assert "2 of 2 seeds kept every promise" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["--seeds", "5:5"])
+    assert "holds no seed" in capsys.readouterr().err
+
+
+def test_the_shell_names_the_seed_the_commit_and_the_replay_of_a_failure(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synaptic_mesh.sim.scenario.Checker.finish", lambda _: 1 // 0)
+    assert main(["--seed", "2", "--rounds", "30", "--commit", "abc1234"]) == 1
+    out = capsys.readouterr().out
+    assert "FAILED seed 2 at commit abc1234: ZeroDivisionError in test_consensus.py" in out
+    assert "replay: make sim SEED=2" in out
+
+
+@pytest.mark.long
+def test_a_thousand_seeds() -> None:
+    outcomes = [run_seed(seed, Settings()) for seed in range(1_000)]
+    assert [outcome.seed for outcome in outcomes if outcome.failure] == []
+    assert min(outcome.rounds for outcome in outcomes) >= 200
+    assert min(outcome.new_commits for outcome in outcomes) >= 20
+    for name in ("skips", "indirect", "restarts", "evidence"):
+        assert sum(getattr(outcome, name) > 0 for outcome in outcomes) >= 100, name
+    assert sum(outcome.faults[FaultKind.CRASH] > 0 for outcome in outcomes) >= 100
