@@ -1,0 +1,205 @@
+"""From nodes to kernels: chains of elementwise operations become one pass over memory, small matrix products carry theirs with them.
+
+Going backwards through the graph, an elementwise node joins the kernel of one of its consumers when both have the same shape and no
+path leads from the node through another kernel back into that one. A matrix product small enough for the unpacked kernel joins the same
+way, as the kernel's root: bias, activation, gradient mask and optimizer update then run on the tile while it is in registers. Order
+of operations inside an element never changes, so no bit does.
+"""
+
+import enum
+from collections import defaultdict
+from typing import NamedTuple
+
+from synaptic_mesh.engine.ir import RULES, Graph, Op, Shape
+from synaptic_mesh.engine.views import MOVEMENT, View, Views
+
+STRIP_RIGHT_ELEMENTS_MAX = 1 << 18
+"""Right operands up to this size (1 MiB, half of a second-level cache) go to the unblocked kernel."""
+STRIP_STEPS_MAX = 2048
+"""Longest sum of the unblocked kernel: its splatted strip of 4 rows takes 128 KiB."""
+FUSION_NODES_MAX = 1024
+"""Above this many nodes only nodes all of whose consumers are in one kernel join it (the path search is quadratic)."""
+
+
+class KernelKind(enum.Enum):
+    """What a kernel is."""
+
+    FUSED = "fused"  # elementwise operations, with or without an unblocked matrix product as root; also plain copies
+    GEMM = "gemm"  # a blocked and packed matrix product
+    REDUCE_SUM = "reduce_sum"
+    REDUCE_MAX = "reduce_max"
+    ARGMAX = "argmax"
+    ONE_HOT = "one_hot"
+    GATHER = "gather"
+    SCATTER_ADD = "scatter_add"
+
+
+class Kernel(NamedTuple):
+    """One pass: computes `nodes` (ascending), writes `stores`, reads the buffers `reads`.
+
+    Buffers are named by the node they hold; `output_copy(node)` names the copy of an input or constant that is an output.
+    `operands` are the nodes from outside with their views; a fused kernel's `leaves` are those its elements load or know as
+    constants, so all but the operands that only the root uses.
+    """
+
+    kind: KernelKind
+    shape: Shape
+    nodes: tuple[int, ...]
+    stores: tuple[tuple[int, int], ...]  # (node, buffer)
+    reads: tuple[int, ...]
+    operands: dict[int, View]
+    leaves: dict[int, View]
+    root: int | None = None
+
+
+def output_copy(node: int) -> int:
+    """Return the buffer name of the copy of input or constant `node` that serves as an output."""
+    return -1 - node
+
+
+def is_strip(m: int, k: int, n: int) -> bool:
+    """True when an (m, k) x (k, n) product goes to the unblocked kernel."""
+    del m
+    return k * n <= STRIP_RIGHT_ELEMENTS_MAX and k <= STRIP_STEPS_MAX
+
+
+def matmul_extents(graph: Graph, index: int) -> tuple[int, int, int]:
+    """Return (m, k, n) of a MATMUL node."""
+    node = graph.nodes[index]
+    left = graph.nodes[node.inputs[0]].shape
+    return node.shape[0], left[0] if node.attributes.transpose_left else left[1], node.shape[1]
+
+
+def build_kernels(graph: Graph, live: list[int], views: Views) -> list[Kernel]:
+    """Return the kernels that compute every live node, ordered by their first node (not yet a schedule)."""
+    groups = _Grouping(graph, live).run()
+    kernels = [_fused(graph, members, views) for members in groups]
+    fused = {node for members in groups for node in members}
+    outputs = set(graph.outputs.values())
+    for index in live:
+        node = graph.nodes[index]
+        if index in views.copies:
+            kernels.append(_copy(graph, index, views, views.copies[index], index))
+        elif node.op in (Op.INPUT, Op.CONSTANT):
+            if index in outputs:
+                kernels.append(_copy(graph, index, views, views.views[index], output_copy(index)))
+        elif index not in fused and node.op not in MOVEMENT:
+            kernels.append(_single(graph, index, views))
+        if node.op is Op.CONSTANT and index in views.copies and index in outputs:
+            kernels.append(_copy(graph, index, views, views.copies[index], output_copy(index)))
+    return sorted(kernels, key=lambda kernel: (kernel.nodes or (kernel.stores[0][0],))[0])
+
+
+class _Grouping:
+    """Assigns elementwise and small matmul nodes to groups, consumers first."""
+
+    def __init__(self, graph: Graph, live: list[int]) -> None:
+        self.graph = graph
+        self.live = live
+        self.members: list[list[int]] = []
+        self.root: list[int | None] = []
+        self.group_of: dict[int, int] = {}
+        self.consumers: dict[int, list[int]] = defaultdict(list)
+        for index in live:
+            for operand in dict.fromkeys(graph.nodes[index].inputs):
+                self.consumers[operand].append(index)
+
+    def run(self) -> list[tuple[int, ...]]:
+        """Return each group's nodes, ascending."""
+        for index in reversed(self.live):
+            node = self.graph.nodes[index]
+            if RULES[node.op].elementwise:
+                self._place(index, is_root=False)
+            elif node.op is Op.MATMUL and is_strip(*matmul_extents(self.graph, index)):
+                self._place(index, is_root=True)
+        return [tuple(sorted(group)) for group in self.members]
+
+    def _place(self, index: int, is_root: bool) -> None:
+        candidates = sorted({self.group_of[c] for c in self.consumers[index] if c in self.group_of}, reverse=True)
+        for group in candidates:
+            if self._may_join(index, group, is_root):
+                break
+        else:
+            group = len(self.members)
+            self.members.append([])
+            self.root.append(None)
+        self.members[group].append(index)
+        self.group_of[index] = group
+        if is_root:
+            self.root[group] = index
+
+    def _may_join(self, index: int, group: int, is_root: bool) -> bool:
+        if self.graph.nodes[self.members[group][0]].shape != self.graph.nodes[index].shape:
+            return False
+        if is_root and self.root[group] is not None:
+            return False
+        outside = [c for c in self.consumers[index] if self.group_of.get(c) != group]
+        if len(self.live) > FUSION_NODES_MAX:
+            return not outside
+        return not self._reaches(outside, group)
+
+    def _reaches(self, start: list[int], group: int) -> bool:
+        """True when a path from `start` enters `group`, where entering a kernel means to depend on all of it."""
+        stack, seen = list(start), set()
+        while stack:
+            node = stack.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            own = self.group_of.get(node)
+            if own == group:
+                return True
+            for member in [node] if own is None else self.members[own]:
+                seen.add(member)
+                stack.extend(self.consumers[member])
+        return False
+
+
+def _fused(graph: Graph, members: tuple[int, ...], views: Views) -> Kernel:
+    inside, outputs = set(members), set(graph.outputs.values())
+    root = next((i for i in members if graph.nodes[i].op is Op.MATMUL), None)
+    operands: dict[int, View] = {}
+    leaves: dict[int, View] = {}
+    reads: list[int] = []
+    for index in members:
+        for operand in graph.nodes[index].inputs:
+            if operand in inside:
+                continue
+            view = operands[operand] = views.views[operand]
+            if index != root:
+                leaves[operand] = view
+            if not _is_constant(graph, views, view):
+                reads.append(view.base)
+    used_outside = _used_outside(graph, inside, views) | outputs
+    stores = tuple((i, i) for i in members if i in used_outside)
+    shape = graph.nodes[members[0]].shape
+    return Kernel(KernelKind.FUSED, shape, members, stores, tuple(dict.fromkeys(reads)), operands, leaves, root)
+
+
+def _is_constant(graph: Graph, views: Views, view: View) -> bool:
+    return graph.nodes[view.base].is_splat and view.base not in views.copies
+
+
+def _used_outside(graph: Graph, inside: set[int], views: Views) -> set[int]:
+    """Members that some live node outside reads, directly or through a view."""
+    used = set()
+    for index in views.views:
+        if index not in inside:
+            used.update(operand for operand in graph.nodes[index].inputs if operand in inside)
+    return used
+
+
+def _copy(graph: Graph, node: int, views: Views, source: View, buffer: int) -> Kernel:
+    """Write a view, an input or a constant into a dense buffer."""
+    shape = graph.nodes[node].shape
+    constant = graph.nodes[source.base].is_splat and (source.base not in views.copies or source.base == node)
+    reads = () if constant else (source.base,)
+    return Kernel(KernelKind.FUSED, shape, (), ((node, buffer),), reads, {node: source}, {node: source})
+
+
+def _single(graph: Graph, index: int, views: Views) -> Kernel:
+    node = graph.nodes[index]
+    kind = KernelKind.GEMM if node.op is Op.MATMUL else KernelKind(node.op.value)
+    operands = {operand: views.views[operand] for operand in node.inputs}
+    reads = tuple(dict.fromkeys(view.base for view in operands.values()))
+    return Kernel(kind, node.shape, (index,), ((index, index),), reads, operands, operands)

@@ -1,0 +1,256 @@
+"""From graph to module: one function per distinct kernel, one `run` that calls them in the plan's order.
+
+Kernels take addresses as parameters, so layers of equal shape share one function. `run(steps)` executes the whole graph `steps` times
+and returns the flags: bit 0 a checked output is not finite, bit 1 an index is out of range; it stops at the first step with a flag.
+"""
+
+import math
+from typing import NamedTuple
+
+from synaptic_mesh.engine.fusion import Kernel, KernelKind, matmul_extents
+from synaptic_mesh.engine.ir import DType, Graph, Shape
+from synaptic_mesh.engine.lowering import lower
+from synaptic_mesh.engine.passes import simplify
+from synaptic_mesh.engine.planner import Plan
+from synaptic_mesh.engine.wasm.chain import Chain, is_constant_view, raise_flag, splat_bits
+from synaptic_mesh.engine.wasm.elementwise import emit_elementwise
+from synaptic_mesh.engine.wasm.encoder import Module
+from synaptic_mesh.engine.wasm.function import Function, Local
+from synaptic_mesh.engine.wasm.gemm import DEFAULT_SCHEDULE, GemmCalls, gemm, micro_kernel, pack_columns, pack_rows
+from synaptic_mesh.engine.wasm.indexing import emit_gather, emit_one_hot, emit_scatter_add
+from synaptic_mesh.engine.wasm.loops import advance, counted
+from synaptic_mesh.engine.wasm.opcodes import ValueType
+from synaptic_mesh.engine.wasm.reduction import Reduction, emit_argmax, emit_reduction
+from synaptic_mesh.engine.wasm.strip import Pointers, Product, emit_product
+
+I, V = ValueType.I32, ValueType.V128
+EMITTER_VERSION = 1
+"""Raised whenever the same graph would give other bytes; part of every cache key."""
+FLAGS_ADDRESS = 0
+NOT_FINITE = 1
+RUN_EXPORT = "run"
+
+
+class Slot(NamedTuple):
+    """Where a named tensor lies in the memory: dense, row-major, little-endian."""
+
+    offset: int
+    shape: Shape
+    dtype: DType
+
+
+class CompiledModule(NamedTuple):
+    """The module's bytes, where its inputs and outputs are, and the simplified graph and plan behind them."""
+
+    graph: Graph
+    wasm: bytes
+    inputs: dict[str, Slot]
+    outputs: dict[str, Slot]
+    arena_bytes: int
+    plan: Plan
+    module: Module
+
+
+def compile_graph(graph: Graph) -> CompiledModule:
+    """Return the module of a verified, admitted graph. Raises LocalError when its arena is over the limit."""
+    graph = simplify(graph)
+    plan = lower(graph, workspace_bytes)
+    module = _Compiler(graph, plan).build()
+    inputs = {name: _slot(graph, index, plan.offsets[index]) for name, index in graph.inputs.items()}
+    outputs = {
+        name: _slot(graph, index, plan.offsets[plan.output_buffers[name]]) for name, index in graph.outputs.items()
+    }
+    return CompiledModule(graph, module.encode(), inputs, outputs, plan.arena_bytes, plan, module)
+
+
+def workspace_bytes(graph: Graph, kernel: Kernel) -> int:
+    """Return how much scratch memory a kernel needs."""
+    if kernel.kind is KernelKind.GEMM:
+        _, k, n = matmul_extents(graph, kernel.nodes[0])
+        return DEFAULT_SCHEDULE.workspace_bytes(k, n)
+    if kernel.root is not None and math.prod(kernel.shape):
+        return _product(graph, kernel, kernel.root).workspace_bytes
+    return 0
+
+
+def _slot(graph: Graph, index: int, offset: int) -> Slot:
+    node = graph.nodes[index]
+    return Slot(offset, node.shape, node.dtype)
+
+
+def _product(graph: Graph, kernel: Kernel, index: int) -> Product:
+    """Extents and byte strides of a matrix product whose operands are views."""
+    node = graph.nodes[index]
+    left, right = (kernel.operands[i] for i in node.inputs)
+    a_row, a_k = left.strides[::-1] if node.attributes.transpose_left else left.strides
+    b_k, b_column = right.strides[::-1] if node.attributes.transpose_right else right.strides
+    m, k, n = matmul_extents(graph, index)
+    return Product(m, k, n, 4 * a_row, 4 * a_k, 4 * b_k, 4 * b_column)
+
+
+class _Compiler:
+    def __init__(self, graph: Graph, plan: Plan) -> None:
+        self.graph = graph
+        self.plan = plan
+        self.module = Module(plan.arena_bytes)
+        self.functions: dict[object, int] = {}
+        self.checked = frozenset(plan.output_buffers[name] for name in graph.checked)
+
+    def build(self) -> Module:
+        for node in self.plan.constants:
+            self.module.add_data(self.plan.offsets[node], self.graph.nodes[node].attributes.bits)
+        calls = [self._call(kernel) for kernel in self.plan.kernels if math.prod(kernel.shape) or _checks(kernel)]
+        run = Function(RUN_EXPORT, (I,), (I,))
+        step = run.local(I)
+        run.i32(FLAGS_ADDRESS)
+        run.i32(0)
+        run.store("i32.store")
+        with run.block() as stop, counted(run, step, 0, Local(0, I), 1):
+            for index, arguments in calls:
+                for argument in arguments:
+                    run.i32(argument)
+                run.call(index, (I,) * len(arguments))
+            self._check_the_rest(run)
+            run.i32(FLAGS_ADDRESS)
+            run.load("i32.load")
+            run.br_if(stop)
+            self._copy_carried(run)
+        run.i32(FLAGS_ADDRESS)
+        run.load("i32.load")
+        self.module.add(run, export=True)
+        return self.module
+
+    def _copy_carried(self, run: Function) -> None:
+        for buffer, node in self.plan.copies_last:
+            run.i32(self.plan.offsets[node])
+            run.i32(self.plan.offsets[buffer])
+            run.i32(4 * self.graph.nodes[node].size)
+            run.emit("memory.copy")
+
+    def _call(self, kernel: Kernel) -> tuple[int, list[int]]:
+        """Return the function of a kernel, emitted if no kernel of the same form was, and its arguments."""
+        buffers = list(dict.fromkeys((*kernel.reads, *(buffer for _, buffer in kernel.stores))))
+        arguments = [*(self.plan.offsets[buffer] for buffer in buffers), self.plan.workspace]
+        form = self._form(kernel, buffers)
+        if form not in self.functions:
+            f = Function(f"{kernel.kind.value}_{len(self.functions)}", (I,) * len(arguments))
+            parameters = {buffer: Local(at, I) for at, buffer in enumerate(buffers)}
+            self._emit(f, kernel, parameters, Local(len(buffers), I))
+            self.functions[form] = self.module.add(f)
+        return self.functions[form], arguments
+
+    def _form(self, kernel: Kernel, buffers: list[int]) -> object:
+        """Everything the emitted code depends on, with nodes and buffers numbered by position."""
+        number = {node: at for at, node in enumerate((*kernel.operands, *kernel.nodes))}
+        place = {buffer: at for at, buffer in enumerate(buffers)}
+        nodes = self.graph.nodes
+        return (
+            kernel.kind,
+            kernel.shape,
+            tuple(
+                (nodes[i].op, nodes[i].dtype, nodes[i].attributes, tuple(number[o] for o in nodes[i].inputs))
+                for i in kernel.nodes
+            ),
+            tuple(
+                (nodes[i].shape, nodes[i].dtype, view.strides, place.get(view.base), i in kernel.leaves)
+                if not is_constant_view(self.graph, kernel, view)
+                else splat_bits(self.graph, view.base)
+                for i, view in kernel.operands.items()
+            ),
+            tuple((number[node], place[buffer], buffer in self.checked) for node, buffer in kernel.stores),
+        )
+
+    def _emit(self, f: Function, kernel: Kernel, parameters: dict[int, Local], work: Local) -> None:
+        if kernel.kind is KernelKind.FUSED:
+            self._emit_fused(f, kernel, parameters, work)
+            return
+        (index,) = kernel.nodes
+        node = self.graph.nodes[index]
+        target = parameters[index]
+        sources = [parameters[kernel.operands[i].base] for i in node.inputs]
+        shapes = [self.graph.nodes[i].shape for i in node.inputs]
+        match kernel.kind:
+            case KernelKind.GEMM:
+                self._emit_gemm(f, kernel, sources, target, work)
+            case KernelKind.REDUCE_SUM | KernelKind.REDUCE_MAX:
+                is_sum = kernel.kind is KernelKind.REDUCE_SUM
+                reduction = Reduction.of(shapes[0], node.attributes.axes[0], node.dtype, is_sum)
+                emit_reduction(f, reduction, sources[0], target)
+            case KernelKind.ARGMAX:
+                emit_argmax(f, shapes[0], node.attributes.axes[0], sources[0], target)
+            case KernelKind.ONE_HOT:
+                emit_one_hot(f, math.prod(shapes[0]), node.shape[-1], sources[0], target, FLAGS_ADDRESS)
+            case KernelKind.GATHER:
+                rows, width = shapes[0]
+                emit_gather(f, shapes[1][0], rows, width, *sources, target, FLAGS_ADDRESS)
+            case KernelKind.SCATTER_ADD:
+                rows, width = node.shape
+                emit_scatter_add(f, shapes[1][0], rows, width, *sources, target, FLAGS_ADDRESS)
+
+    def _emit_fused(self, f: Function, kernel: Kernel, parameters: dict[int, Local], work: Local) -> None:
+        chain = Chain(f, self.graph, kernel, parameters, self.checked)
+        if kernel.root is None:
+            emit_elementwise(f, chain)
+        else:
+            left, right = (parameters[kernel.operands[i].base] for i in self.graph.nodes[kernel.root].inputs)
+            emit_product(f, _product(self.graph, kernel, kernel.root), Pointers(left, right, work), chain)
+        chain.finish(FLAGS_ADDRESS)
+
+    def _emit_gemm(self, f: Function, kernel: Kernel, sources: list[Local], target: Local, work: Local) -> None:
+        product = _product(self.graph, kernel, kernel.nodes[0])
+        left, right = sources
+        f.get(left)
+        f.i32(product.a_row)
+        f.i32(product.a_k)
+        f.get(right)
+        f.i32(product.b_k)
+        f.i32(product.b_column)
+        f.get(target)
+        for extent in (product.m, product.k, product.n):
+            f.i32(extent)
+        f.get(work)
+        f.call(self._gemm(), (I,) * 11)
+
+    def _gemm(self) -> int:
+        """The packed product, emitted once per module."""
+        if "gemm" not in self.functions:
+            schedule, add = DEFAULT_SCHEDULE, self.module.add
+            calls = GemmCalls(
+                add(micro_kernel(schedule, "gemm_tile")),
+                add(pack_rows(schedule, "gemm_pack_a")),
+                add(pack_columns(schedule, "gemm_pack_b")),
+            )
+            self.functions["gemm"] = add(gemm(schedule, "gemm", calls))
+        return self.functions["gemm"]
+
+    def _check_the_rest(self, run: Function) -> None:
+        """Scan the checked outputs that no fused kernel wrote."""
+        written = {buffer for k in self.plan.kernels if k.kind is KernelKind.FUSED for _, buffer in k.stores}
+        for buffer in sorted(self.checked - written):
+            if "check" not in self.functions:
+                self.functions["check"] = self.module.add(_check_function())
+            run.i32(self.plan.offsets[buffer])
+            run.i32(self.graph.nodes[buffer].size)
+            run.call(self.functions["check"], (I, I))
+
+
+def _check_function() -> Function:
+    """check(address, count): raise the flag when one of `count` f32 is NaN or infinite."""
+    f = Function("check", (I, I))
+    at, count, position = Local(0, I), Local(1, I), f.local(I)
+    with counted(f, position, 0, count, 1):
+        f.get(at)
+        f.load("f32.load")
+        f.emit("f32.abs")
+        f.f32(0x7F800000)
+        f.emit("f32.lt")
+        f.emit("i32.eqz")
+        with f.if_():
+            raise_flag(f, FLAGS_ADDRESS, NOT_FINITE)
+        advance(f, at, 4)
+    return f
+
+
+def _checks(kernel: Kernel) -> bool:
+    """True for kernels that must run even when they write nothing."""
+    return kernel.kind in (KernelKind.ONE_HOT, KernelKind.GATHER, KernelKind.SCATTER_ADD)

@@ -1,0 +1,139 @@
+"""Functions, one memory and exports to the bytes of a module (WebAssembly Core Specification 2.0, chapter 5)."""
+
+import struct
+from collections.abc import Iterable
+
+from synaptic_mesh.base.errors import invariant
+from synaptic_mesh.engine.wasm.function import Function, Instruction
+from synaptic_mesh.engine.wasm.opcodes import OPCODES, Immediate, ValueType, signed_leb, unsigned_leb
+
+PAGE_BYTES = 1 << 16
+PAGES_MAX = 1 << 16
+MEMORY_EXPORT = "memory"
+_EMPTY_BLOCK = b"\x40"
+_CONTROL = {"else": b"\x05", "end": b"\x0b", "select": b"\x1b"}
+_BLOCKS = {"block": b"\x02", "loop": b"\x03", "if": b"\x04"}
+_INDEXED = {"br_if": b"\x0d", "call": b"\x10"}
+_VARIABLES = {"local.get": b"\x20", "local.set": b"\x21", "local.tee": b"\x22"}
+
+
+class Module:
+    """Functions that share one memory of fixed size, exported as "memory". No imports, no tables, no globals."""
+
+    def __init__(self, memory_bytes: int) -> None:
+        self.pages = max(1, -(-memory_bytes // PAGE_BYTES))
+        invariant(self.pages <= PAGES_MAX, f"{memory_bytes} bytes do not fit in a 32-bit memory")
+        self.functions: list[Function] = []
+        self.exports: list[str | None] = []
+        self.data: list[tuple[int, bytes]] = []
+
+    def add(self, function: Function, export: bool = False) -> int:
+        """Add a finished function, exported under its name if asked; return its index for calls."""
+        function.finish()
+        self.functions.append(function)
+        self.exports.append(function.name if export else None)
+        return len(self.functions) - 1
+
+    def add_data(self, offset: int, data: bytes) -> None:
+        """Let the memory hold `data` at `offset` when an instance is made."""
+        invariant(offset + len(data) <= self.pages * PAGE_BYTES, "a data segment leaves the memory")
+        if data:
+            self.data.append((offset, data))
+
+    def encode(self) -> bytes:
+        """Return the module's bytes."""
+        signatures = [(function.params, function.results) for function in self.functions]
+        types = list(dict.fromkeys(signatures))
+        # min = max: the engine can reserve once, and growth cannot fail later.
+        limits = b"\x01" + unsigned_leb(self.pages) * 2
+        exports = [_text(MEMORY_EXPORT) + b"\x02\x00"]
+        exports += [
+            _text(name) + b"\x00" + unsigned_leb(index) for index, name in enumerate(self.exports) if name is not None
+        ]
+        sections = [
+            (1, _vector(b"\x60" + _types(params) + _types(results) for params, results in types)),
+            (3, _vector(unsigned_leb(types.index(signature)) for signature in signatures)),
+            (5, _vector([limits])),
+            (7, _vector(exports)),
+            (10, _vector(encode_function(function) for function in self.functions)),
+        ]
+        if self.data:
+            segments = (b"\x00\x41" + signed_leb(at) + b"\x0b" + unsigned_leb(len(d)) + d for at, d in self.data)
+            sections.append((11, _vector(segments)))
+        return b"\0asm\1\0\0\0" + b"".join(bytes([n]) + unsigned_leb(len(body)) + body for n, body in sections)
+
+
+def encode_function(function: Function) -> bytes:
+    """Return a code section entry. Locals are renumbered so that each type is declared in one run."""
+    order, groups = local_order(function)
+    body = bytearray(_vector(unsigned_leb(count) + bytes([kind]) for kind, count in groups))
+    for instruction in function.instructions:
+        body += encode_instruction(instruction, order)
+    body += b"\x0b"
+    return unsigned_leb(len(body)) + bytes(body)
+
+
+def local_order(function: Function) -> tuple[list[int], list[tuple[ValueType, int]]]:
+    """Return the final number of each local, and the declared (type, count) runs after the parameters."""
+    order = list(range(len(function.locals)))
+    following = len(function.params)
+    groups = []
+    for kind in ValueType:
+        members = [i for i in range(len(function.params), len(function.locals)) if function.locals[i] is kind]
+        for member in members:
+            order[member] = following
+            following += 1
+        if members:
+            groups.append((kind, len(members)))
+    return order, groups
+
+
+def encode_instruction(instruction: Instruction, order: list[int]) -> bytes:
+    """Return the bytes of one instruction; `order` maps locals to their final numbers."""
+    name, arguments = instruction
+    if name in _VARIABLES:
+        return _VARIABLES[name] + unsigned_leb(order[_number(arguments[0])])
+    if name in _BLOCKS:
+        return _BLOCKS[name] + _EMPTY_BLOCK
+    if name in _CONTROL:
+        return _CONTROL[name]
+    if name in _INDEXED:
+        return _INDEXED[name] + unsigned_leb(_number(arguments[0]))
+    opcode = OPCODES[name]
+    return opcode.code + _immediate(opcode.immediate, arguments)
+
+
+def _immediate(kind: Immediate, arguments: tuple[int | bytes, ...]) -> bytes:
+    match kind:
+        case Immediate.NONE:
+            return b""
+        case Immediate.I32:
+            return signed_leb(_number(arguments[0]))
+        case Immediate.F32:
+            return struct.pack("<I", arguments[0])
+        case Immediate.V128 | Immediate.SHUFFLE:
+            return bytes(arguments[0])  # type: ignore[arg-type]
+        case Immediate.LANE:
+            return bytes([_number(arguments[0])])
+        case Immediate.MEMORY | Immediate.MEMORY_LANE:
+            alignment, offset, *lane = map(_number, arguments)
+            return unsigned_leb(alignment) + unsigned_leb(offset) + bytes(lane)
+
+
+def _number(argument: int | bytes) -> int:
+    invariant(isinstance(argument, int), "an immediate is an integer here")
+    return int(argument)  # type: ignore[arg-type]
+
+
+def _vector(items: Iterable[bytes]) -> bytes:
+    parts = list(items)
+    return unsigned_leb(len(parts)) + b"".join(parts)
+
+
+def _types(kinds: tuple[ValueType, ...]) -> bytes:
+    return _vector(bytes([kind]) for kind in kinds)
+
+
+def _text(name: str) -> bytes:
+    data = name.encode()
+    return unsigned_leb(len(data)) + data

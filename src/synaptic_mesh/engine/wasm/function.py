@@ -1,0 +1,192 @@
+"""A WebAssembly function under construction: instructions are checked against the operand stack as they are added.
+
+Stack discipline holds by construction: `emit` pops the operand types its opcode names and refuses others, blocks must leave the stack as
+they found it, branches only exist to open blocks, and `finish` demands the declared results. Blocks carry no values: whatever
+crosses an iteration lives in locals.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from synaptic_mesh.base.errors import invariant
+from synaptic_mesh.engine.wasm.opcodes import OPCODES, Immediate, ValueType
+
+I, F, V = ValueType.I32, ValueType.F32, ValueType.V128
+LOCALS_MAX = 50_000
+"""Implementation limit of the engines (WebAssembly JavaScript interface, section "Implementation-defined Limits")."""
+
+
+class Local(NamedTuple):
+    """A local variable: its number in order of creation, and its type."""
+
+    index: int
+    kind: ValueType
+
+
+class Label(NamedTuple):
+    """An open block, loop or if: its nesting depth when it was opened."""
+
+    depth: int
+
+
+class Instruction(NamedTuple):
+    """One instruction; `arguments` are the immediates in the order of the binary format."""
+
+    name: str
+    arguments: tuple[int | bytes, ...] = ()
+
+
+class Function:
+    """A function: parameters, results, locals and instructions. Methods that emit return nothing unless they name a local."""
+
+    def __init__(self, name: str, params: tuple[ValueType, ...] = (), results: tuple[ValueType, ...] = ()) -> None:
+        self.name = name
+        self.params = params
+        self.results = results
+        self.locals: list[ValueType] = list(params)
+        self.instructions: list[Instruction] = []
+        self._stack: list[ValueType] = []
+        self._frames: list[tuple[str, int]] = []
+
+    def local(self, kind: ValueType) -> Local:
+        """Return a fresh local of type `kind`; it starts at zero."""
+        self.locals.append(kind)
+        invariant(len(self.locals) <= LOCALS_MAX, f"function {self.name} has more than {LOCALS_MAX} locals")
+        return Local(len(self.locals) - 1, kind)
+
+    def locals_of(self, kind: ValueType, count: int) -> list[Local]:
+        """Return `count` fresh locals of one type."""
+        return [self.local(kind) for _ in range(count)]
+
+    def emit(self, name: str, *arguments: int | bytes) -> None:
+        """Add the instruction `name` of the opcode table. Breaks an invariant when the stack does not hold its operands."""
+        opcode = OPCODES[name]
+        self._pop(opcode.pops, name)
+        self._stack.extend(opcode.pushes)
+        self.instructions.append(Instruction(name, arguments))
+
+    def get(self, variable: Local) -> None:
+        """Push a local. Directly after a `set` of the same local the pair becomes one `local.tee`."""
+        self._stack.append(variable.kind)
+        if self.instructions and self.instructions[-1] == ("local.set", (variable.index,)):
+            self.instructions[-1] = Instruction("local.tee", (variable.index,))
+        else:
+            self.instructions.append(Instruction("local.get", (variable.index,)))
+
+    def set(self, variable: Local) -> None:
+        """Pop into a local."""
+        self._pop((variable.kind,), "local.set")
+        self.instructions.append(Instruction("local.set", (variable.index,)))
+
+    def tee(self, variable: Local) -> None:
+        """Copy the top of the stack into a local."""
+        self.set(variable)
+        self.get(variable)
+
+    def keep(self, kind: ValueType) -> Local:
+        """Pop the top of the stack into a fresh local and return it."""
+        variable = self.local(kind)
+        self.set(variable)
+        return variable
+
+    def i32(self, number: int) -> None:
+        """Push an i32 constant; numbers from 2^31 up wrap to the same 32 bits."""
+        self.emit("i32.const", (number + 0x80000000) % 0x100000000 - 0x80000000)
+
+    def f32(self, bits: int) -> None:
+        """Push an f32 constant given as its u32 bit pattern."""
+        self.emit("f32.const", bits)
+
+    def v128(self, data: bytes) -> None:
+        """Push a 16-byte constant."""
+        invariant(len(data) == 16, f"a v128 constant has 16 bytes, not {len(data)}")
+        self.emit("v128.const", data)
+
+    def splat_bits(self, bits: int) -> None:
+        """Push a v128 constant with the same 32-bit pattern in all four lanes."""
+        self.v128(bits.to_bytes(4, "little") * 4)
+
+    def load(self, name: str, offset: int = 0) -> None:
+        """Pop an address and push what `name` (for example "v128.load") reads at address + offset. The alignment hint
+        is always one byte: hints change nothing on the engines we run on, and addresses of views need not be aligned."""
+        self.emit(name, 0, offset)
+
+    def store(self, name: str, offset: int = 0) -> None:
+        """Pop a value and an address below it, and write the value at address + offset."""
+        self.emit(name, 0, offset)
+
+    def select(self) -> None:
+        """Pop condition, b, a; push a when the condition is not zero, else b (numeric types only)."""
+        self._pop((I,), "select")
+        kind = self._stack[-1]
+        invariant(kind is not V, "select on v128 needs its typed form: use v128.bitselect")
+        self._pop((kind, kind), "select")
+        self._stack.append(kind)
+        self.instructions.append(Instruction("select"))
+
+    def call(self, index: int, params: tuple[ValueType, ...] = (), results: tuple[ValueType, ...] = ()) -> None:
+        """Call function number `index` of the same module, which has the given type."""
+        self._pop(params, "call")
+        self._stack.extend(results)
+        self.instructions.append(Instruction("call", (index,)))
+
+    @contextmanager
+    def block(self) -> Iterator[Label]:
+        """A block; branching to its label leaves it."""
+        yield self._open("block")
+        self._close()
+
+    @contextmanager
+    def loop(self) -> Iterator[Label]:
+        """A loop; branching to its label starts the next iteration."""
+        yield self._open("loop")
+        self._close()
+
+    @contextmanager
+    def if_(self) -> Iterator[Label]:
+        """Pop a condition; the body runs when it is not zero."""
+        self._pop((I,), "if")
+        yield self._open("if")
+        self._close()
+
+    def else_(self) -> None:
+        """Inside `if_`: what follows runs when the condition was zero."""
+        kind, height = self._frames[-1]
+        invariant(kind == "if" and len(self._stack) == height, "else outside an if, or with operands left over")
+        self.instructions.append(Instruction("else"))
+
+    def br_if(self, label: Label) -> None:
+        """Pop a condition and branch to `label` when it is not zero."""
+        self._pop((I,), "br_if")
+        invariant(0 < label.depth <= len(self._frames), "branch to a block that is not open")
+        self.instructions.append(Instruction("br_if", (len(self._frames) - label.depth,)))
+
+    def finish(self) -> None:
+        """Check that all blocks are closed and exactly the results are on the stack."""
+        invariant(not self._frames, f"function {self.name} has an open block")
+        invariant(tuple(self._stack) == self.results, f"function {self.name} leaves {self._stack}, not {self.results}")
+
+    def _open(self, kind: str) -> Label:
+        self._frames.append((kind, len(self._stack)))
+        self.instructions.append(Instruction(kind))
+        return Label(len(self._frames))
+
+    def _close(self) -> None:
+        kind, height = self._frames.pop()
+        invariant(len(self._stack) == height, f"a {kind} of {self.name} leaves {len(self._stack) - height} operands")
+        self.instructions.append(Instruction("end"))
+
+    def _pop(self, kinds: tuple[ValueType, ...], name: str) -> None:
+        floor = self._frames[-1][1] if self._frames else 0
+        count = len(kinds)
+        invariant(len(self._stack) - floor >= count, f"{name} in {self.name} finds too few operands")
+        if count:
+            found = tuple(self._stack[-count:])
+            invariant(found == kinds, f"{name} in {self.name} wants {kinds}, finds {found}")
+            del self._stack[-count:]
+
+
+def immediate_of(name: str) -> Immediate:
+    """Return what kind of immediate the instruction `name` of the table has."""
+    return OPCODES[name].immediate
