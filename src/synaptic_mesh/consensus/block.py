@@ -1,8 +1,8 @@
 """Blocks: what a validator signs in a round, and the type that proves that all stateless rules hold.
 
-On the wire a block is (header bytes, signature, payload bytes). The digest is BLAKE3 over the header bytes alone: the header names the
-payload by hash, and the signature stays outside so that it cannot be malleated into a second digest. The signature is over the
-digest, in a domain that names network and epoch.
+On the wire a block is (header bytes, signature, payload bytes). The digest is BLAKE3 over the header bytes alone: the
+header names the payload by hash, and the signature stays outside so that it cannot be malleated into a second digest.
+The signature is over the digest together with network and epoch.
 """
 
 from collections.abc import Callable
@@ -19,8 +19,9 @@ U63 = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Hash = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 
-Sign = Callable[[bytes, Digest], bytes]
-"""(domain, digest) -> 64-byte signature: `KeyPair.sign`."""
+BLOCK_DOMAIN = "block/v1"
+Sign = Callable[[str, bytes], bytes]
+"""(domain, message) -> 64-byte signature: `KeyPair.sign`."""
 
 
 class BlockRef(Record):
@@ -42,7 +43,7 @@ class Header(Record):
     """What is hashed and signed. ancestors[0] is the author's own previous block; every author occurs at most once."""
 
     network: Hash
-    epoch: U32
+    epoch: U63
     round: U32
     author: U32
     incarnation: U63
@@ -55,7 +56,7 @@ class Header(Record):
 
 
 class WireBlock(Record):
-    """A block as it is sent and stored. `payload` is the canonical encoding of a tuple of transactions (opaque bytes)."""
+    """A block as it is sent and stored. `payload` encodes a tuple of transactions (opaque bytes)."""
 
     header: bytes
     signature: Signature
@@ -63,11 +64,13 @@ class WireBlock(Record):
 
 
 class VerifiedBlock:
-    """A block for which every stateless rule holds. Only `admission.verify_block_untrusted` and `seal_block` build one."""
+    """A block for which every stateless rule holds. Only `verify_block_untrusted` and `seal_block` build one."""
 
     __slots__ = ("author", "digest", "encoded", "header", "ref", "round", "signature", "transactions")
 
-    def __init__(self, header: Header, digest: Digest, signature: bytes, transactions: tuple[bytes, ...], encoded: bytes) -> None:
+    def __init__(
+        self, header: Header, digest: Digest, signature: bytes, transactions: tuple[bytes, ...], encoded: bytes
+    ) -> None:
         self.header = header
         self.digest = digest
         self.round = header.round
@@ -81,9 +84,9 @@ class VerifiedBlock:
         return f"VerifiedBlock(round={self.round}, author={self.author}, digest={self.digest[:4].hex()})"
 
 
-def block_domain(network: NetworkId | bytes, epoch: int) -> bytes:
-    """Return the signature domain of blocks: no block of another network or epoch carries over."""
-    return b"SM/block/v1" + network + epoch.to_bytes(4, "little")
+def signed_message(network: NetworkId | bytes, epoch: int, digest: Digest) -> bytes:
+    """Return what a block's signature covers: nothing signed for another network or epoch carries over."""
+    return network + epoch.to_bytes(8, "little") + digest
 
 
 def header_digest(header_bytes: bytes) -> Digest:
@@ -98,7 +101,7 @@ def payload_digest(payload: bytes) -> Digest:
 
 def genesis_ref(network: NetworkId | bytes, epoch: int, author: int) -> BlockRef:
     """Return the ref of an author's block of round 0. It has no bytes: everyone derives it."""
-    epoch_bytes, author_bytes = epoch.to_bytes(4, "little"), author.to_bytes(4, "little")
+    epoch_bytes, author_bytes = epoch.to_bytes(8, "little"), author.to_bytes(4, "little")
     return BlockRef(0, author, hash_bytes("SM/genesis-block/v1", network, epoch_bytes, author_bytes))
 
 
@@ -128,5 +131,5 @@ def seal_block(
     )  # fmt: skip
     header_bytes = encode(header)
     digest = header_digest(header_bytes)
-    signature = sign(block_domain(network, epoch), digest)
+    signature = sign(BLOCK_DOMAIN, signed_message(network, epoch, digest))
     return VerifiedBlock(header, digest, signature, transactions, encode(WireBlock(header_bytes, signature, payload)))

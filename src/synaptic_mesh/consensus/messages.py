@@ -34,7 +34,9 @@ class RoundsRequest(Record, tag="ask_rounds"):
 
 
 class Advert(Record, tag="advert"):
-    """How far the sender is: `clock_round` is the round it may propose next, `history_round` the oldest it can still serve."""
+    """How far the sender is: `clock_round` is the round it may propose next, `history_round` the oldest it can still
+    serve.
+    """
 
     clock_round: U32
     history_round: U32
@@ -63,9 +65,9 @@ Message = Blocks | BlocksRequest | RoundsRequest | Advert | OwnRoundRequest | Ow
 class Commit(Record):
     """One position of the total order; equal on every honest validator, whatever way it was decided.
 
-    `previous` is the digest of the commit before (a fixed digest before the first), `blocks` are the newly ordered blocks, leader
-    last in round. `gc_round` is the bound for the next commit: blocks at or below it are never ordered any more. `demoted` are the
-    authors that no longer lead, because two blocks of one slot of theirs have been ordered.
+    `previous` is the digest of the commit before (a fixed digest before the first), `blocks` are the newly ordered
+    blocks, leader last in round. `gc_round` is the bound for the next commit: blocks at or below it are never ordered
+    any more. `demoted` are the authors that no longer lead, because two blocks of one slot of theirs have been ordered.
     """
 
     index: U63
@@ -164,7 +166,8 @@ class Send(msgspec.Struct, frozen=True):
 class Committed(msgspec.Struct, frozen=True):
     """The next commit, already on stable storage. `blocks` holds commit.blocks in order. Commits come without gaps.
 
-    `direct` says how this node decided it (direct or indirect); it may differ between nodes and is not part of the commit.
+    `direct` says how this node decided it (direct or indirect); it may differ between nodes and is not part of the
+    commit.
     """
 
     commit: Commit

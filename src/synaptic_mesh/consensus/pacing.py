@@ -1,0 +1,162 @@
+"""When the next own block may be proposed, and what it references.
+
+Rounds follow a threshold clock: round r+1 opens when a quorum has blocks in r. A validator proposes every round,
+without skipping. A late one proposes its missed rounds back to back. In the newest round it waits, at most
+leader_timeout from the quorum on, for
+  - the leader's block of the round before, so that it can be voted for, and
+  - W2: an outcome for the leader of two rounds before among the parents: votes of certificate_stake or blames of
+  skip_stake, as long
+    as one of them can still be reached with the blocks that have not arrived. Without this wait one silent liar whose
+    blocks arrive early keeps every leader undecided.
+An idle mesh, in which no transaction waits anywhere, proposes once a second; the first block of a round draws the
+others along, so that all stay in step and a new transaction finds the round open.
+"""
+
+from synaptic_mesh.consensus.block import BlockRef
+from synaptic_mesh.consensus.dag import Dag
+from synaptic_mesh.consensus.leaders import LeaderSchedule
+from synaptic_mesh.consensus.settings import Rules, Settings
+
+IDLE_LEAD_MS = 100
+"""An idle validator that nobody draws along waits this much longer, so that the others' idle time is over when it
+starts.
+"""
+
+
+class Pacing:
+    """The times that proposing depends on. Rounds and masks are read from the dag."""
+
+    def __init__(self, settings: Settings, rules: Rules, dag: Dag, schedule: LeaderSchedule) -> None:
+        self.settings = settings
+        self.rules = rules
+        self.dag = dag
+        self.schedule = schedule
+        self.last_proposed = 0
+        self.last_proposal_ms: int | None = None  # None: not since the start
+        self.clock_round = 0
+        self.quorum_ms = 0  # when clock_round opened
+        self.attempts = 0  # repetitions since anything moved
+        self.progress_ms = 0  # own proposal, new quorum, commit or last repetition
+
+    def note_clock(self, now_ms: int) -> None:
+        """A new round opens: timers start afresh (also after our own proposal of that round), back-off is forgotten."""
+        if self.dag.clock_round > self.clock_round:
+            self.clock_round = self.dag.clock_round
+            self.quorum_ms = self.progress_ms = now_ms
+            self.attempts = 0
+
+    def note_commit(self, now_ms: int) -> None:
+        """Something was decided: back-off is forgotten."""
+        self.attempts = 0
+        self.progress_ms = now_ms
+
+    def note_proposal(self, round_: int, now_ms: int) -> None:
+        """The own block of this round is signed."""
+        self.last_proposed = round_
+        self.last_proposal_ms = self.progress_ms = now_ms
+
+    def next_round(self) -> int:
+        """The round after the last own block: no skipping, but for one jump behind the gc round."""
+        follows = self.last_proposed + 1
+        return max(follows, self.dag.gc_round + 2) if self.dag.gc_round else follows  # parents must be above gc_round
+
+    def proposal_ms(self, round_: int, is_busy: bool) -> int | None:
+        """When this round may be proposed, given what is known now; None while the clock has not opened it."""
+        if round_ > self.dag.clock_round:
+            return None
+        if round_ < self.dag.clock_round:
+            return 0
+        earliest_ms = self._earliest_ms(round_, is_busy)
+        if self.has_leader(round_ - 1) and self.has_outcome(round_ - 2):
+            return earliest_ms
+        return max(earliest_ms, self.quorum_ms + self.settings.leader_timeout_ms)
+
+    def _earliest_ms(self, round_: int, is_busy: bool) -> int:
+        if self.last_proposal_ms is None:
+            return 0
+        if is_busy:
+            return self.last_proposal_ms + self.settings.min_round_delay_ms
+        lead_ms = 0 if self.dag.round_stake(round_) else IDLE_LEAD_MS
+        return self.last_proposal_ms + self.settings.idle_round_ms + lead_ms
+
+    def has_leader(self, round_: int) -> bool:
+        """Is the leader's block of this round accepted? True for genesis."""
+        return round_ < 1 or bool(self.dag.slot(round_, self.schedule.leader(round_)))
+
+    def has_outcome(self, round_: int) -> bool:
+        """W2: do the first-seen blocks above this leader slot settle it, or can they no longer?"""
+        if round_ < 1:
+            return True
+        leader, stakes, rules = self.schedule.leader(round_), self.dag.stakes, self.rules
+        votes: dict[bytes, int] = {}
+        blame = missing = most = 0
+        for author in range(self.dag.size):
+            twins = self.dag.slot(round_ + 1, author)
+            if not twins:
+                missing += stakes[author]
+                continue
+            voted = twins[0].links.get(leader)
+            if voted is None:
+                blame += stakes[author]
+                continue
+            stake = votes[voted.digest] = votes.get(voted.digest, 0) + stakes[author]
+            most = max(most, stake)
+        if most >= rules.certificate_stake or blame >= rules.skip_stake:
+            return True
+        return most + missing < rules.certificate_stake and blame + missing < rules.skip_stake
+
+    def repeat_ms(self, is_busy: bool) -> int:
+        """When to repeat our last block if nothing moves: leader_timeout doubled with every repetition, capped."""
+        settings = self.settings
+        wait_ms = min(settings.leader_timeout_ms << min(self.attempts, 16), settings.backoff_ms_max)
+        if not is_busy:
+            wait_ms += settings.idle_round_ms + IDLE_LEAD_MS  # silence is no sign of loss while everybody idles
+        return self.progress_ms + wait_ms
+
+    def note_repeat(self, now_ms: int) -> None:
+        """Our last block was sent once more."""
+        self.attempts += 1
+        self.progress_ms = now_ms
+
+
+def choose_ancestors(
+    dag: Dag,
+    rules: Rules,
+    round_: int,
+    own: BlockRef,
+    included: list[int],
+    genesis: tuple[BlockRef, ...],
+    time_max_ms: int,
+) -> tuple[tuple[BlockRef, ...] | None, int]:
+    """The refs of an own block of this round: the own previous block, then each other author's newest first-seen block
+    below the round that is newer than `included` (by author). Blocks stamped after time_max_ms wait, unless more than f
+    stake references them already.
+
+    Returns (refs, 0), or (None, the timestamp at which one more block becomes usable) while parents lack a quorum.
+    """
+    refs = [own]
+    stake = dag.stakes[own.author] if own.round == round_ - 1 else 0
+    later_ms = 0
+    for author, author_stake in enumerate(dag.stakes):
+        if author == own.author:
+            continue
+        if round_ == 1:
+            refs.append(genesis[author])
+            stake += author_stake
+            continue
+        vertex = dag.first_below(author, round_, included[author])
+        if vertex is None:
+            continue
+        timestamp_ms = vertex.block.header.timestamp_ms
+        if timestamp_ms > time_max_ms and supporting_stake(dag, vertex.supporters) <= rules.faulty_stake_max:
+            later_ms = min(later_ms or timestamp_ms, timestamp_ms)
+            continue
+        refs.append(vertex.block.ref)
+        if vertex.round == round_ - 1:
+            stake += author_stake
+    return (tuple(refs), 0) if stake >= rules.parent_stake else (None, later_ms)
+
+
+def supporting_stake(dag: Dag, mask: int) -> int:
+    """Stake of the authors in a bit mask."""
+    return sum(stake for author, stake in enumerate(dag.stakes) if mask >> author & 1)

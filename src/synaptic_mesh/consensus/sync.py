@@ -1,0 +1,195 @@
+"""Fetching what is missing and serving what is stored.
+
+Two ways to catch up. `Fetcher` asks for single missing ancestors: after a short grace their author and whoever sent the
+child, then a random peer after each timeout. `RoundSync` is for a node that is many rounds behind: it asks one peer for
+whole rounds upward from its own clock, again and again, so that nothing has to be walked backwards. Answers are
+bounded; only stored blocks are served.
+"""
+
+from random import Random
+
+from synaptic_mesh.base.ids import PeerId
+from synaptic_mesh.consensus.block import BlockRef, VerifiedBlock
+from synaptic_mesh.consensus.dag import Dag, Vertex
+from synaptic_mesh.consensus.settings import Settings
+from synaptic_mesh.consensus.suspended import ref_order
+
+NEVER_MS = 1 << 62
+PUSHED_BLOCKS_MAX = 32
+"""Own blocks sent to a peer that says it is behind."""
+
+
+class Want:
+    """One missing ancestor."""
+
+    __slots__ = ("attempts", "next_ms", "ref", "sender")
+
+    def __init__(self, ref: BlockRef, sender: PeerId, next_ms: int) -> None:
+        self.ref = ref
+        self.sender = sender
+        self.next_ms = next_ms
+        self.attempts = 0
+
+
+class Fetcher:
+    """Asks for missing ancestors, each at most once per timeout. Bounded by what `Suspended` can want."""
+
+    def __init__(self, settings: Settings, authors: tuple[PeerId, ...], random: Random) -> None:
+        self.settings = settings
+        self._authors = authors
+        self._random = random
+        self._wants: dict[bytes, Want] = {}
+        self.next_ms = NEVER_MS
+
+    def want(self, refs: list[BlockRef], sender: PeerId, now_ms: int) -> None:
+        """Ask for these refs unless they arrive within the grace time."""
+        due_ms = now_ms + self.settings.fetch_delay_ms
+        for ref in refs:
+            if ref.digest not in self._wants:
+                self._wants[ref.digest] = Want(ref, sender, due_ms)
+                self.next_ms = min(self.next_ms, due_ms)
+
+    def due(
+        self, wanted: dict[bytes, BlockRef], peers: list[PeerId], round_max: int, now_ms: int
+    ) -> dict[PeerId, list[BlockRef]]:
+        """Refs to ask of each peer now; sets `next_ms`. `wanted` is what is still missing, `peers` are sorted."""
+        timeout_ms = self.settings.fetch_timeout_ms
+        self._wants = {digest: want for digest, want in self._wants.items() if digest in wanted}
+        requests: dict[PeerId, list[BlockRef]] = {}
+        in_flight = sum(want.attempts > 0 and want.next_ms > now_ms for want in self._wants.values())
+        for want in sorted(self._wants.values(), key=lambda w: ref_order(w.ref)):
+            if want.next_ms > now_ms:
+                continue
+            want.next_ms = now_ms + timeout_ms
+            if want.ref.round > round_max or in_flight >= self.settings.fetch_in_flight_max:
+                continue
+            in_flight += 1
+            for peer in self._targets(want, peers):
+                refs = requests.setdefault(peer, [])
+                if len(refs) < self.settings.fetch_refs_max:
+                    refs.append(want.ref)
+            want.attempts += 1
+        self.next_ms = min((want.next_ms for want in self._wants.values()), default=NEVER_MS)
+        return requests
+
+    def _targets(self, want: Want, peers: list[PeerId]) -> list[PeerId]:
+        if want.attempts == 0:
+            first = sorted({want.sender, self._authors[want.ref.author]} & set(peers))
+            if first:
+                return first
+        return [self._random.choice(peers)] if peers else []
+
+
+class RoundSync:
+    """Asks one peer at a time for whole rounds while somebody is known to be far ahead."""
+
+    def __init__(self, settings: Settings, random: Random) -> None:
+        self.settings = settings
+        self._random = random
+        self._ahead: dict[PeerId, int] = {}  # connected peer -> highest round it is known to have
+        self._asked: PeerId | None = None
+        self._asked_round = 0
+        self._is_answered = False
+        self.next_ms = NEVER_MS
+
+    def note(self, peer: PeerId, round_: int) -> None:
+        """This peer has blocks of this round."""
+        if round_ > self._ahead.get(peer, 0):
+            self._ahead[peer] = round_
+
+    def forget(self, peer: PeerId) -> None:
+        """The peer is gone, or cannot serve the rounds that are needed."""
+        self._ahead.pop(peer, None)
+        if self._asked == peer:
+            self._asked, self.next_ms = None, NEVER_MS
+
+    def answered(self, peer: PeerId, blocks: tuple[VerifiedBlock, ...]) -> None:
+        """Blocks came: if they answer the request and the clock moves, the next one may follow at once."""
+        if peer == self._asked and blocks and blocks[0].round <= self._asked_round + 1:
+            self._is_answered = True
+
+    def due(self, clock_round: int, peers: list[PeerId], now_ms: int) -> tuple[PeerId, int] | None:
+        """The peer to ask now and the first round to ask for, or None. `peers` are connected and sorted."""
+        first_round = max(1, clock_round - 1)
+        is_waiting = not self._is_answered or first_round == self._asked_round
+        if self._asked is not None and now_ms < self.next_ms and is_waiting:
+            return None
+        threshold = clock_round + self.settings.sync_gap
+        ahead = [peer for peer in peers if self._ahead.get(peer, 0) > threshold]
+        if len(ahead) > 1 and self._asked in ahead and not self._is_answered:
+            ahead.remove(self._asked)  # it did not answer in time: somebody else
+        self._is_answered = False
+        if not ahead:
+            self._asked, self.next_ms = None, NEVER_MS
+            return None
+        self._asked, self._asked_round = self._random.choice(ahead), first_round
+        self.next_ms = now_ms + self.settings.fetch_timeout_ms
+        return self._asked, first_round
+
+
+class History:
+    """Blocks below the gc round, kept for late peers: bounded in blocks and bytes, oldest rounds go first."""
+
+    def __init__(self, blocks_max: int, bytes_max: int) -> None:
+        self.blocks_max = blocks_max
+        self.bytes_max = bytes_max
+        self.bytes = 0
+        self._blocks: dict[bytes, VerifiedBlock] = {}  # in ascending rounds: dicts keep the order of insertion
+        self._rounds: dict[int, list[VerifiedBlock]] = {}
+
+    def add(self, vertices: list[Vertex]) -> None:
+        """Keep pruned blocks (ascending rounds); drop the oldest beyond the bounds."""
+        for vertex in vertices:
+            block = vertex.block
+            self._blocks[block.digest] = block
+            self._rounds.setdefault(block.round, []).append(block)
+            self.bytes += len(block.encoded)
+        while len(self._blocks) > self.blocks_max or self.bytes > self.bytes_max:
+            for block in self._rounds.pop(next(iter(self._rounds))):
+                del self._blocks[block.digest]
+                self.bytes -= len(block.encoded)
+
+    def get(self, digest: bytes) -> VerifiedBlock | None:
+        """The block, if it is still kept."""
+        return self._blocks.get(digest)
+
+    def round(self, round_: int) -> list[VerifiedBlock]:
+        """The kept blocks of a round."""
+        return self._rounds.get(round_, [])
+
+    def first_round(self) -> int | None:
+        """The oldest round that is kept, or None."""
+        return next(iter(self._rounds), None)
+
+
+def find_blocks(dag: Dag, history: History, refs: tuple[BlockRef, ...]) -> list[VerifiedBlock]:
+    """Those of the blocks asked for that are stored, ascending."""
+    found = []
+    for ref in sorted(refs, key=ref_order):
+        vertex = dag.get(ref.digest)
+        block = vertex.block if vertex is not None else history.get(ref.digest)
+        if block is not None:
+            found.append(block)
+    return found
+
+
+def blocks_from(dag: Dag, history: History, first_round: int, count_max: int) -> list[VerifiedBlock]:
+    """Stored blocks of all authors from a round up, ascending, until at least count_max are found."""
+    found: list[VerifiedBlock] = []
+    for round_ in range(first_round, dag.highest_round + 1):
+        found.extend(history.round(round_) if round_ <= dag.gc_round else [v.block for v in dag.vertices(round_)])
+        if len(found) >= count_max:
+            break
+    return found
+
+
+def bounded(blocks: list[VerifiedBlock], count_max: int, bytes_max: int) -> tuple[bytes, ...]:
+    """The encodings of the first blocks within both limits; at least one if there is one."""
+    encoded: list[bytes] = []
+    room = bytes_max
+    for block in blocks[:count_max]:
+        room -= len(block.encoded)
+        if room < 0 and encoded:
+            break
+        encoded.append(block.encoded)
+    return tuple(encoded)
