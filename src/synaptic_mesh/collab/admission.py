@@ -1,0 +1,95 @@
+"""What whoever attests a job has checked beyond the numbers that the ledger checks itself: blobs, graphs and manifest
+fit together, so that no honest participant will trip over them later.
+
+The step graph takes exactly the parameters, the optimizer's state and one batch, and carries the first two; the predict
+graph takes the parameters and features and gives one score tensor. Each refusal is one sentence that names the value.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.collab.aggregate import outer_step_graph, parameter_count
+from synaptic_mesh.collab.evaluate import FEATURES, TARGET, metrics_graph
+from synaptic_mesh.collab.tensors import with_rows
+from synaptic_mesh.engine.ir import Graph
+from synaptic_mesh.engine.limits import LIMITS, Limits, admit, flops
+from synaptic_mesh.ledger.manifest import Manifest, TensorSpec
+
+UPDATE_FLOPS_MAX = 1 << 42
+"""Arithmetic of one update, inner steps times step graph: minutes on one slow core. More is refused, because every
+validator executes every update."""
+
+
+def check_job(manifest: Manifest, step: Graph, predict: Graph, limits: Limits = LIMITS) -> None:
+    """Raise LocalError, naming the value, unless graphs and manifest describe a job that can be run and audited."""
+    check_row(manifest)
+    check_parameters(manifest)
+    check_step_graph(manifest, step)
+    check_predict_graph(manifest, predict)
+    cost = flops(step) * manifest.inner_steps
+    if cost > UPDATE_FLOPS_MAX:
+        raise LocalError(f"one update costs {cost} FLOPs, the limit is {UPDATE_FLOPS_MAX}: lower inner_steps or batch")
+    admit(outer_step_graph(manifest.outer, manifest.workers_max, parameter_count(manifest)), limits)
+
+
+def check_row(manifest: Manifest) -> None:
+    """Raise LocalError unless a row is features x and target y of the task's dtype."""
+    names = [spec.name for spec in manifest.data.row]
+    if names != [FEATURES, TARGET]:
+        raise LocalError(f"a row holds the tensors {names}; it must hold {FEATURES!r} and {TARGET!r}, in this order")
+    target = manifest.data.row[1]
+    wanted = "i32" if manifest.task == "classify" else "f32"
+    if target.dtype != wanted:
+        raise LocalError(f"the target of a {manifest.task} job is {wanted}, not {target.dtype}")
+
+
+def check_parameters(manifest: Manifest) -> None:
+    """Raise LocalError unless the parameters are f32 and their names differ from all others."""
+    for spec in manifest.parameters:
+        if spec.dtype != "f32":
+            raise LocalError(f"parameter {spec.name!r} is {spec.dtype}: only f32 is trained")
+    names = [spec.name for spec in (*manifest.parameters, *manifest.optimizer_state, *manifest.data.row)]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise LocalError(f"names {repeated} stand for two tensors: rename one")
+
+
+def check_step_graph(manifest: Manifest, graph: Graph) -> None:
+    """Raise LocalError unless the step graph's inputs and carried tensors are the manifest's."""
+    carried = (*manifest.parameters, *manifest.optimizer_state)
+    _check_inputs("step graph", graph, (*carried, *with_rows(manifest.data.row, manifest.batch)))
+    if set(graph.carried) != {spec.name for spec in carried}:
+        raise LocalError(f"the step graph carries {sorted(graph.carried)}, not the parameters and optimizer state")
+
+
+def check_predict_graph(manifest: Manifest, graph: Graph) -> None:
+    """Raise LocalError unless the predict graph scores batches of features, and the scores fit the targets."""
+    if FEATURES not in graph.inputs or not graph.nodes[graph.inputs[FEATURES]].shape:
+        raise LocalError(
+            f"the predict graph has inputs {sorted(graph.inputs)}; {FEATURES!r} with a batch axis is missing"
+        )
+    batch = graph.nodes[graph.inputs[FEATURES]].shape[0]
+    if batch < 1:
+        raise LocalError("the predict graph takes batches of 0 rows")
+    features, target = manifest.data.row
+    _check_inputs("predict graph", graph, (*manifest.parameters, *with_rows([features], batch)))
+    if len(graph.outputs) != 1 or graph.carried:
+        raise LocalError(f"the predict graph has outputs {sorted(graph.outputs)}; it must have one, and carry nothing")
+    scores = graph.nodes[next(iter(graph.outputs.values()))]
+    if scores.dtype.value != "f32" or scores.shape[:1] != (batch,):
+        raise LocalError(f"the predict graph's output is {scores.dtype.value} {scores.shape}, not f32 ({batch}, ...)")
+    rows = manifest.data.test.rows
+    admit(metrics_graph(manifest.task, (rows, *scores.shape[1:]), (rows, *target.shape)))
+
+
+def _check_inputs(what: str, graph: Graph, wanted: Sequence[TensorSpec]) -> None:
+    expected: Mapping[str, TensorSpec] = {spec.name: spec for spec in wanted}
+    if set(graph.inputs) != set(expected):
+        raise LocalError(f"the {what} has inputs {sorted(graph.inputs)}, the manifest names {sorted(expected)}")
+    for name, index in graph.inputs.items():
+        node, spec = graph.nodes[index], expected[name]
+        if (node.dtype.value, node.shape) != (spec.dtype, spec.shape):
+            raise LocalError(
+                f"input {name!r} of the {what} is {node.dtype.value} {node.shape}, "
+                f"the manifest says {spec.dtype} {spec.shape}"
+            )

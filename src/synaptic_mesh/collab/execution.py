@@ -1,0 +1,163 @@
+"""From digests to results: reads the blobs that a task names, checks them, and runs the engine on them.
+
+One `Executor` belongs to one thread: its compiled programs hold memory. It is pure but for the blob source it is given,
+so workers, the simulator and the verifier of run records share it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from synaptic_mesh.base.arrays import F32, Array
+from synaptic_mesh.base.digests import blob_digest
+from synaptic_mesh.base.errors import LocalError, PeerError
+from synaptic_mesh.base.ids import short
+from synaptic_mesh.collab.admission import check_job
+from synaptic_mesh.collab.aggregate import apply_outer_step, outer_step_graph, parameter_count
+from synaptic_mesh.collab.evaluate import FEATURES, TARGET, Metrics, evaluate
+from synaptic_mesh.collab.state import State, decode_state_untrusted, encode_state, initial_state, state_ref, state_root
+from synaptic_mesh.collab.tensors import decode_finite_untrusted, decode_tensors_untrusted
+from synaptic_mesh.collab.update import UpdateResult, execute_update
+from synaptic_mesh.engine.backend import Backend, Program
+from synaptic_mesh.engine.ir import Graph
+from synaptic_mesh.engine.serialize import graph_from_bytes_untrusted
+from synaptic_mesh.ledger.jobs import Assignment
+from synaptic_mesh.ledger.manifest import BlobRef, Manifest, Shard
+from synaptic_mesh.training.dataset import decode_shard_untrusted
+
+PROGRAMS_MAX = 16
+"""Compiled programs kept at once; each holds its arena."""
+SHARDS_MAX = 8
+STATES_MAX = 2
+
+BlobSource = Callable[[bytes], bytes]
+"""Returns the bytes stored under a digest; raises ResourceError or PeerError when it cannot."""
+Included = Sequence[tuple[bytes, BlobRef]]
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class NextState(msgspec.Struct, frozen=True):
+    """What an outer step leads to: root, blob (named and in full), and metrics over the held-out rows."""
+
+    root: bytes
+    ref: BlobRef
+    blob: bytes
+    metrics: Metrics
+
+
+class Executor:
+    """See the module's docstring. Raises PeerError for blobs that are damaged or do not fit their manifest."""
+
+    def __init__(self, backend: Backend, get_blob: BlobSource) -> None:
+        self._backend = backend
+        self._get_blob = get_blob
+        self._programs: dict[object, Program] = {}
+        self._shards: dict[bytes, dict[str, Array]] = {}
+        self._states: dict[tuple[bytes, bytes], State] = {}
+
+    def prepare(self, manifest: Manifest, semantics_id: bytes) -> bytes:
+        """Check everything that an attestation vouches for; return the blob of the initial state.
+
+        Raises LocalError or PeerError, naming the value, when the job is not in order.
+        """
+        if manifest.semantics_id != semantics_id:
+            raise LocalError(
+                f"the job is written in engine semantics {short(manifest.semantics_id)}, this engine is "
+                f"{short(semantics_id)}: use the version of this program that the job was made with"
+            )
+        check_job(manifest, self._graph(manifest.step_graph), self._graph(manifest.predict_graph))
+        self._program(manifest.step_graph)
+        self._program(manifest.predict_graph)
+        self._optimizer(manifest)
+        for shard in (*manifest.data.shards, manifest.data.test):
+            decode_shard_untrusted(manifest.data, shard, self.read(shard.blob))
+        state = initial_state(manifest)
+        if state_root(manifest, state) != manifest.initial_root or state_ref(manifest, state) != manifest.initial_state:
+            raise LocalError(
+                f"seed {manifest.seed} gives the initial root {short(state_root(manifest, state))}, "
+                f"the manifest claims {short(manifest.initial_root)}"
+            )
+        return encode_state(manifest, state)
+
+    def execute(
+        self, manifest: Manifest, state: BlobRef, root: bytes, assignment: Assignment
+    ) -> tuple[UpdateResult, bytes]:
+        """Execute one assignment from the state; return the result and its delta blob."""
+        return execute_update(
+            self._program(manifest.step_graph),
+            manifest,
+            assignment,
+            self.state(manifest, state, root),
+            self._optimizer(manifest),
+            self._shard(manifest, manifest.data.shards[assignment.shard]),
+        )
+
+    def aggregate(self, manifest: Manifest, state: BlobRef, root: bytes, included: Included) -> "NextState":
+        """Return the state after the outer step, evaluated. Raises StepInvalid when it is not finite."""
+        start = self.state(manifest, state, root)
+        deltas: list[dict[str, F32]] = [
+            decode_finite_untrusted(manifest.parameters, self.read(delta)) for _, delta in included
+        ]
+        size = parameter_count(manifest)
+        program = self._compiled(
+            ("outer step", manifest.outer, len(deltas), size),
+            lambda: outer_step_graph(manifest.outer, len(deltas), size),
+        )
+        after = apply_outer_step(program, manifest, start, deltas)
+        predict = self._program(manifest.predict_graph)
+        metrics = evaluate(self._backend, predict, manifest, after, self._shard(manifest, manifest.data.test))
+        blob = encode_state(manifest, after)
+        return NextState(state_root(manifest, after), BlobRef(blob_digest(blob), len(blob)), blob, metrics)
+
+    def state(self, manifest: Manifest, blob: BlobRef, root: bytes) -> State:
+        """Return the state that a blob holds, its root checked. Raises PeerError."""
+        return _cached(self._states, (blob.digest, root), STATES_MAX, lambda: self._read_state(manifest, blob, root))
+
+    def read(self, blob: BlobRef) -> bytes:
+        """Return a blob's bytes, size and digest checked. Raises PeerError when they differ."""
+        if not blob.size:
+            return b""
+        data = self._get_blob(blob.digest)
+        if len(data) != blob.size or blob_digest(data) != blob.digest:
+            raise PeerError(
+                f"the stored bytes of blob {short(blob.digest)} ({len(data)} of {blob.size}) "
+                f"hash to {short(blob_digest(data))}: the copy is damaged"
+            )
+        return data
+
+    def _read_state(self, manifest: Manifest, blob: BlobRef, root: bytes) -> State:
+        state = decode_state_untrusted(manifest, self.read(blob))
+        found = state_root(manifest, state)
+        if found != root:
+            raise PeerError(f"state blob {short(blob.digest)} has root {short(found)}, not {short(root)}")
+        return state
+
+    def _optimizer(self, manifest: Manifest) -> dict[str, Array]:
+        return decode_tensors_untrusted(manifest.optimizer_state, self.read(manifest.optimizer_init))
+
+    def _shard(self, manifest: Manifest, shard: Shard) -> dict[str, Array]:
+        return _cached(self._shards, shard.blob.digest, SHARDS_MAX, lambda: self._read_shard(manifest, shard))
+
+    def _read_shard(self, manifest: Manifest, shard: Shard) -> dict[str, Array]:
+        x, y = decode_shard_untrusted(manifest.data, shard, self.read(shard.blob))
+        return {FEATURES: x, TARGET: y}
+
+    def _graph(self, blob: BlobRef) -> Graph:
+        return graph_from_bytes_untrusted(self.read(blob))
+
+    def _program(self, blob: BlobRef) -> Program:
+        return self._compiled(blob.digest, lambda: self._graph(blob))
+
+    def _compiled(self, key: object, graph: Callable[[], Graph]) -> Program:
+        return _cached(self._programs, key, PROGRAMS_MAX, lambda: self._backend.compile(graph()))
+
+
+def _cached(cache: dict[K, V], key: K, entries_max: int, make: Callable[[], V]) -> V:
+    """Return the cached value, making it if need be; the least recently used entry makes room."""
+    value = cache.pop(key) if key in cache else make()
+    while len(cache) >= entries_max:
+        del cache[next(iter(cache))]
+    cache[key] = value
+    return value

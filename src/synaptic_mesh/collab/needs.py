@@ -1,0 +1,176 @@
+"""What a participant is waiting for: blobs and results, wanted anew at every look at the job.
+
+A look (`begin` ... `finish`) asks for whatever the job's state calls for. What is there is returned at once; what is
+not becomes an effect, once, within the bounds on work in flight and in the order of asking. What a look no longer asks
+for is forgotten, and a computation for it cancelled. So a changed phase needs no bookkeeping anywhere else, and a
+restart is only the first look.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from synaptic_mesh.base.codec import encode
+from synaptic_mesh.base.digests import hash_bytes
+from synaptic_mesh.base.ids import Digest
+from synaptic_mesh.collab.messages import (
+    BlobFetched,
+    BlobMissing,
+    CancelCompute,
+    Compute,
+    Computed,
+    Effect,
+    Failed,
+    FetchBlob,
+    PublishBlob,
+    Refusal,
+    Result,
+    SubmitAction,
+    Task,
+    task_key,
+)
+from synaptic_mesh.ledger.manifest import BlobRef
+from synaptic_mesh.ledger.transactions import Action
+
+DOUBLINGS_MAX = 16
+"""Keeps the pause between fetches an ordinary integer, however long a blob is missing."""
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """How much a participant has under way at once, and how soon it asks again."""
+
+    fetches_max: int = 8
+    """Enough to hide a round trip; bulk bandwidth is the transport's business."""
+    computes_max: int = 1
+    """A worker thread runs one program at a time."""
+    fetch_retry_ms: int = 50
+    """First pause after a failed fetch, doubled at each further one: a sealed blob opens when its holder has seen the
+    commit that we have seen, which is a matter of a round trip or two."""
+    fetch_retry_ms_max: int = 2_000
+    compute_retry_ms: int = 2_000
+    """After a failure of this machine."""
+
+
+class Needs:
+    """See the module's docstring. Not a machine by itself: the participant drives it."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+        self._held: set[bytes] = set()
+        self._fetching: dict[bytes, int | None] = {}
+        """Digest -> None while the fetch runs, else the time from which it may be asked for again."""
+        self._misses: dict[bytes, int] = {}
+        """Digest -> how often its fetch failed."""
+        self._results: dict[bytes, Result] = {}
+        self._computing: dict[bytes, int | None] = {}
+        """Task key -> None while the task runs, else as above."""
+        self._done: set[bytes] = set()
+        """Submissions and publications already asked for."""
+        self._now_ms = 0
+        # What the present look wants, in the order of asking:
+        self._wanted: set[bytes] = set()
+        self._effects: list[Effect] = []
+        self._blobs: dict[bytes, FetchBlob] = {}
+        self._tasks: dict[bytes, Task] = {}
+
+    # --- events
+
+    def note(self, event: Computed | Failed | BlobFetched | BlobMissing, now_ms: int) -> None:
+        """Take in an answer. One that nobody waits for changes nothing."""
+        match event:
+            case Computed(key, result) if key in self._computing:
+                del self._computing[key]
+                self._results[key] = result
+            case Failed(key, _) if key in self._computing:
+                self._computing[key] = now_ms + self._pace.compute_retry_ms
+            case BlobFetched(digest) if digest in self._fetching:
+                del self._fetching[digest]
+                self._held.add(digest)
+            case BlobMissing(digest) if digest in self._fetching:
+                misses = self._misses[digest] = self._misses.get(digest, 0) + 1
+                pause_ms = self._pace.fetch_retry_ms << min(misses - 1, DOUBLINGS_MAX)
+                self._fetching[digest] = now_ms + min(pause_ms, self._pace.fetch_retry_ms_max)
+            case _:
+                pass
+
+    def forget_results(self) -> None:
+        """Drop finished results: the outer step they belong to is over."""
+        self._results.clear()
+
+    def deadline_ms(self) -> int | None:
+        """When something that failed may be asked for again."""
+        return min((at for at in (*self._fetching.values(), *self._computing.values()) if at is not None), default=None)
+
+    # --- one look
+
+    def begin(self, now_ms: int) -> None:
+        """Start a look."""
+        self._now_ms = now_ms
+        self._wanted, self._effects, self._blobs, self._tasks = set(), [], {}, {}
+
+    def hold(self, blob: BlobRef, holders: tuple[bytes, ...]) -> bool:
+        """Want a blob; answer whether it lies here."""
+        self._wanted.add(blob.digest)
+        if blob.digest in self._held:
+            return True
+        self._blobs.setdefault(blob.digest, FetchBlob(blob, holders))
+        return False
+
+    def hold_all(self, wanted: Sequence[tuple[BlobRef, tuple[bytes, ...]]]) -> bool:
+        """Want several blobs at once; answer whether all lie here."""
+        held = [self.hold(blob, holders) for blob, holders in wanted]  # every one is asked for before any is judged
+        return all(held)
+
+    def is_settled(self, blob: BlobRef) -> bool:
+        """Answer whether a wanted blob lies here or was found missing: waiting longer may not help."""
+        return blob.digest in self._held or self._fetching.get(blob.digest) is not None
+
+    def result(self, task: Task) -> Result | None:
+        """Want a task's result; return it when it is there."""
+        key = task_key(task)
+        self._wanted.add(key)
+        if key in self._results:
+            return self._results[key]
+        self._tasks.setdefault(key, task)
+        return None
+
+    def submit(self, action: Action) -> None:
+        """Want an action on the ledger."""
+        self._once(hash_bytes("SM/once/submit", encode(action)), SubmitAction(action))
+
+    def publish(self, blob: BlobRef) -> None:
+        """Want a blob that lies here to be given to whoever asks."""
+        self._once(hash_bytes("SM/once/publish", blob.digest), PublishBlob(blob.digest))
+
+    def say(self, note: Refusal) -> None:
+        """Tell the operator once, for as long as every look says it."""
+        self._once(hash_bytes("SM/once/say", encode(note)), note)
+
+    def finish(self) -> list[Effect]:
+        """End the look; return what the shell must do: cancel, submit and publish, fetch, compute."""
+        dropped = [key for key in self._computing if key not in self._wanted]
+        cancelled = [CancelCompute(key) for key in dropped if self._computing.pop(key) is None]
+        for digest in [digest for digest in self._fetching if digest not in self._wanted]:
+            del self._fetching[digest]
+        self._misses = {digest: count for digest, count in self._misses.items() if digest in self._fetching}
+        self._held &= self._wanted
+        self._done &= self._wanted
+        fetches = [self._blobs[digest] for digest in self._start(self._fetching, self._blobs, self._pace.fetches_max)]
+        computes = [
+            Compute(key, self._tasks[key]) for key in self._start(self._computing, self._tasks, self._pace.computes_max)
+        ]
+        return [*cancelled, *self._effects, *fetches, *computes]
+
+    def _start(self, waiting: dict[bytes, int | None], wanted: Iterable[bytes], in_flight_max: int) -> list[bytes]:
+        """Choose, in the order of asking, what is put under way now."""
+        free = in_flight_max - sum(at is None for at in waiting.values())
+        ready = [key for key in wanted if (at := waiting.get(key, self._now_ms)) is not None and at <= self._now_ms]
+        for key in ready[:free]:
+            waiting[key] = None
+        return ready[:free]
+
+    def _once(self, name: Digest, effect: Effect) -> None:
+        self._wanted.add(name)
+        if name not in self._done:
+            self._done.add(name)
+            self._effects.append(effect)

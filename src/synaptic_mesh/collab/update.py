@@ -1,0 +1,112 @@
+"""One worker's work in one outer step: inner steps on a shard, a delta, a trace and a witness.
+
+    theta, s   = shared parameters (root_t), optimizer_init
+    repeat H:    theta, s = step graph(theta, s, next batch of the assigned shard)
+                 D_k = H("SM/inner-state", every carried tensor)       k = 1..H
+    delta      = theta_t - theta_H, each element rounded once to f32   (DiLoCo's sign, arXiv:2311.08105)
+    trace_root = Merkle root over H("SM/trace", D_k)
+    witness    = H("SM/witness-x", D_1 || ... || D_H)
+
+The D_k stay secret, and a leaf of the trace does not reveal its D_k: so the witness cannot be derived from anything
+published, only from running the whole update. A non-finite checked value, an index out of range or a non-finite delta
+makes the update invalid: a worker submits nothing then, and an auditor's verdict carries zeros in place of delta and
+trace, so a claim to have completed such an update is a proved lie.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import numpy as np
+from blake3 import blake3
+
+from synaptic_mesh.base.arrays import F32, Array, canonical_bytes
+from synaptic_mesh.base.digests import blob_digest, hash_bytes, merkle_root
+from synaptic_mesh.base.ids import DIGEST_BYTES, Digest
+from synaptic_mesh.collab.batches import iterate_batches
+from synaptic_mesh.collab.state import State
+from synaptic_mesh.collab.tensors import encode_tensors
+from synaptic_mesh.engine.backend import Program, StepInvalid
+from synaptic_mesh.ledger.jobs import Assignment
+from synaptic_mesh.ledger.manifest import BlobRef, Manifest
+
+TRACE_DOMAIN = "SM/trace/v1"
+WITNESS_DOMAIN = "SM/witness-x/v1"
+NO_DIGEST = Digest(bytes(DIGEST_BYTES))
+
+
+class UpdateResult(msgspec.Struct, frozen=True):
+    """What executing an assignment gives. `invalid` says why there is no delta; it is empty for a valid update."""
+
+    delta: BlobRef
+    trace_root: bytes
+    witness: bytes
+    invalid: str = ""
+
+
+def execute_update(
+    program: Program,
+    manifest: Manifest,
+    assignment: Assignment,
+    state: State,
+    optimizer: Mapping[str, Array],
+    shard: Mapping[str, Array],
+) -> tuple[UpdateResult, bytes]:
+    """Run one assignment; return the result and the bytes of its delta blob (empty when invalid).
+
+    program: the compiled step graph; its inputs are all overwritten. state: the shared state at root_t. optimizer: the
+    tensors of `optimizer_init` by name. shard: the rows of the assigned shard by name, each (rows, ...).
+    """
+    names = [spec.name for spec in (*manifest.parameters, *manifest.optimizer_state)]
+    for spec in manifest.parameters:
+        program.write(spec.name, state.parameters[spec.name])
+    for spec in manifest.optimizer_state:
+        program.write(spec.name, optimizer[spec.name])
+    rows = len(next(iter(shard.values())))
+    batches = iterate_batches(assignment.order_seed, rows, manifest.batch)
+    digests: list[Digest] = []
+    for inner_step, chosen in zip(range(manifest.inner_steps), batches, strict=False):
+        for name, tensor in shard.items():
+            program.write(name, tensor[chosen])
+        try:
+            program.run()
+        except StepInvalid as error:
+            return _invalid(digests, f"inner step {inner_step}: {error}"), b""
+        digests.append(inner_state_digest(program, names))
+    delta = _delta(program, manifest, state)
+    if delta is None:
+        return _invalid(digests, "the delta holds a value that is not finite"), b""
+    blob = encode_tensors(manifest.parameters, delta)
+    return UpdateResult(BlobRef(blob_digest(blob), len(blob)), _trace_root(digests), _witness(digests)), blob
+
+
+def inner_state_digest(program: Program, names: Sequence[str]) -> Digest:
+    """Return D_k: BLAKE3 over the domain and the canonical bytes of every carried tensor.
+
+    Shapes are fixed by the manifest, so no lengths are needed between the tensors.
+    """
+    hasher = blake3(b"SM/inner-state/v1")
+    for name in names:
+        hasher.update(canonical_bytes(program.read(name)))
+    return Digest(hasher.digest())
+
+
+def _delta(program: Program, manifest: Manifest, state: State) -> dict[str, F32] | None:
+    delta: dict[str, F32] = {}
+    for spec in manifest.parameters:
+        with np.errstate(all="ignore"):
+            delta[spec.name] = np.subtract(state.parameters[spec.name], program.read(spec.name))
+        if not np.isfinite(delta[spec.name]).all():
+            return None
+    return delta
+
+
+def _trace_root(digests: Sequence[Digest]) -> Digest:
+    return merkle_root([hash_bytes(TRACE_DOMAIN, digest) for digest in digests], TRACE_DOMAIN)
+
+
+def _witness(digests: Sequence[Digest]) -> Digest:
+    return hash_bytes(WITNESS_DOMAIN, *digests)
+
+
+def _invalid(digests: Sequence[Digest], reason: str) -> UpdateResult:
+    return UpdateResult(BlobRef(NO_DIGEST, 0), NO_DIGEST, _witness(digests), reason)
