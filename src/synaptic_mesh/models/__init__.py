@@ -3,7 +3,6 @@
 model        what a family offers; bounds on sizes
 mlp, linear  one file per family
 registry     a text such as "mlp:64,64" becomes a model
-parameters   initial parameters from a seed: the rule that every validator recomputes
 graphs       training step, prediction and optimizer state of a model, ready for a manifest
 
 Nothing here knows data sets or jobs: widths and class counts are arguments.

@@ -22,8 +22,8 @@ PREDICT_ROWS = 64
 class JobGraphs(msgspec.Struct, frozen=True):
     """What a manifest says about arithmetic.
 
-    step: inputs parameters, optimizer state, x (batch, width) f32, y (batch,) i32 or (batch, outputs) f32; output "loss"
-    and every carried tensor. predict: inputs parameters and x (PREDICT_ROWS, width); output "scores"
+    step: inputs parameters, optimizer state, x (batch, width) f32, y (batch,) i32 or (batch, outputs) f32; outputs
+    "loss" and every carried tensor. predict: inputs parameters and x (PREDICT_ROWS, width); output "scores"
     (PREDICT_ROWS, outputs), checked. `parameters` and `optimizer_init` are in the order of the graph's inputs.
     """
 

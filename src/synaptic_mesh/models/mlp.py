@@ -1,4 +1,4 @@
-"""Multilayer perceptrons: "mlp:64,64" has two hidden layers of 64 units with relu between, and a linear output layer."""
+"""Multilayer perceptrons: "mlp:64,64" has two hidden layers of 64 units with relu between, then a linear layer."""
 
 from collections.abc import Mapping
 from itertools import pairwise

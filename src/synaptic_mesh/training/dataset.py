@@ -14,6 +14,7 @@ from synaptic_mesh.base.arrays import F32, Array, canonical_bytes, from_canonica
 from synaptic_mesh.base.digests import blob_digest
 from synaptic_mesh.base.errors import LocalError, PeerError
 from synaptic_mesh.base.seeds import derive_random
+from synaptic_mesh.ledger.admission import TEXT_CHARS_MAX
 from synaptic_mesh.ledger.manifest import PPM, BlobRef, DataManifest, Shard, TensorSpec
 from synaptic_mesh.training.examples import Examples
 from synaptic_mesh.training.prepared import (
@@ -28,7 +29,6 @@ from synaptic_mesh.training.scaling import fit_features, fit_target, scale_featu
 TEST_PPM = 200_000
 """Held-out part of the rows unless stated."""
 SHARDS_MAX = 1024
-NAME_CHARACTERS_MAX = 200
 
 Rows = npt.NDArray[np.int64]
 
@@ -102,7 +102,7 @@ def pack_dataset(dataset: Dataset, shard_count: int) -> tuple[DataManifest, dict
     parts = [(dataset.x_train[at::shard_count], dataset.y_train[at::shard_count]) for at in range(shard_count)]
     shards = [_add_shard(blobs, x, y) for x, y in [*parts, (dataset.x_test, dataset.y_test)]]
     manifest = DataManifest(
-        name=dataset.name[-NAME_CHARACTERS_MAX:],
+        name=dataset.name[-TEXT_CHARS_MAX:],
         row=row_specs(dataset.prepared),
         shards=tuple(shards[:-1]),
         test=shards[-1],

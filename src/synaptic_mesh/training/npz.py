@@ -49,7 +49,33 @@ def examples_from_npz(data: bytes, source: str, task: str | None = None) -> Exam
         ones = (ONE_BITS,) * len(names)
         return Examples(source, Prepared(columns, NumberTarget(names, (0,) * len(names), ones, ones)), x, numbers)
     labels, classes = _classify(y, source)
+    check_classes(source, "y", len(classes))
     return Examples(source, Prepared(columns, ClassTarget("y", classes)), x, labels)
+
+
+def encode_npz_targets(prepared: Prepared, arrays: dict[str, Array], source: str) -> Array:
+    """Return array y as a model's targets: labels (rows,) i32, or unscaled numbers (rows, n). Raises LocalError."""
+    if "x" not in arrays or "y" not in arrays:
+        raise LocalError(f"{source} has the arrays {list_names(sorted(arrays))}; save it with x=... and y=...")
+    y = arrays["y"]
+    if y.ndim == 0 or len(y) != len(arrays["x"]):
+        raise LocalError(
+            f"{source}: y has shape {y.shape} but x has {len(arrays['x'])} rows; give one target for each row"
+        )
+    target = prepared.target
+    if isinstance(target, NumberTarget):
+        numbers = _regress(y, source)
+        if numbers.shape[1] != len(target.names):
+            raise LocalError(
+                f"{source}: y has {numbers.shape[1]} numbers in a row, the model predicts {len(target.names)}"
+            )
+        return numbers
+    labels, values = _classify(y, source)
+    unseen = [value for value in values if value not in target.classes]
+    if unseen:
+        raise LocalError(f"{source}: y has the class {unseen[0]!r}, which was not there in training")
+    places = np.array([target.classes.index(value) for value in values], np.int32)
+    return places[labels]
 
 
 def read_npz(data: bytes, source: str) -> dict[str, Array]:
@@ -131,5 +157,4 @@ def _classify(y: Array, source: str) -> tuple[Array, tuple[str, ...]]:
     if y.dtype.kind == "f" and not (y == np.floor(y)).all():
         raise LocalError(f"{source}: y holds fractions, which are no classes; use --task regress")
     values, labels = np.unique(y if y.dtype.kind == "U" else y.astype(np.int64), return_inverse=True)
-    check_classes(source, "y", len(values))
     return labels.astype(np.int32), tuple(str(value) for value in values)

@@ -13,9 +13,8 @@ import numpy as np
 
 from synaptic_mesh.base.codec import Record, decode_untrusted, encode
 from synaptic_mesh.base.errors import LocalError, PeerError
+from synaptic_mesh.ledger.admission import PREPARED_BYTES_MAX
 
-PREPARED_BYTES_MAX = 512 << 10
-"""Part of a manifest, so well below the largest transaction."""
 WIDTH_MAX = 16_384
 """Most input features of one row after categories are spread."""
 CATEGORIES_MAX = 256

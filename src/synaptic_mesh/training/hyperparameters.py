@@ -1,0 +1,95 @@
+"""How a job trains: inner steps on a shard, outer steps over the mesh, and the numbers of both optimizers.
+
+Defaults were tuned on the digits with five workers of which one never counts; docs/protocol/learning.md states the
+command that repeats the measurement.
+"""
+
+import math
+
+import msgspec
+
+from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.engine.optimizers import SGD, AdamW, Momentum, Optimizer
+from synaptic_mesh.ledger.manifest import OuterRule
+from synaptic_mesh.training.prepared import f32_bits
+
+STEPS_MAX = 10_000
+BATCH_MAX = 65_536
+WORKERS_AVERAGED_MIN = 4
+"""From so many workers on, averaging their updates replaces inner steps of each."""
+
+
+class Hyperparameters(msgspec.Struct, frozen=True):
+    """Checked once, by `check_hyperparameters`; written into the job as graph constants and f32 bit patterns."""
+
+    batch: int = 16
+    """Rows of one inner step. Smaller ones generalise better here, larger ones use the kernels better."""
+    inner_steps: int = 30
+    """Optimizer steps of one worker in one outer step (H of DiLoCo, arXiv:2311.08105)."""
+    outer_steps: int = 15
+    optimizer: str = "sgd"
+    """"sgd", "momentum" or "adamw": the inner optimizer; its state starts anew in every outer step."""
+    learning_rate: float = 0.4
+    outer_learning_rate: float = 1.0
+    outer_momentum: float = 0.6
+    aggregation: str = "centered-clip"
+    """Or "mean"."""
+    clip_factor: float = 1.5
+    """Deltas are clipped to this multiple of their median norm."""
+    clip_iterations: int = 3
+
+
+def digits_hyperparameters(workers: int) -> Hyperparameters:
+    """Return the defaults for the digits: for a mesh of `workers`, of which one may be lying, or for one alone."""
+    if workers >= WORKERS_AVERAGED_MIN:
+        return Hyperparameters()
+    return Hyperparameters(
+        inner_steps=60, outer_steps=20, learning_rate=0.3, outer_learning_rate=0.7, outer_momentum=0.3
+    )
+
+
+def table_hyperparameters(shard_rows: int) -> Hyperparameters:
+    """Return the defaults for data that nobody has tuned on: AdamW, and about 40 passes over a shard within bounds."""
+    batch = max(1, min(32, shard_rows // 4))
+    inner = min(100, max(10, 2 * shard_rows // batch))
+    return Hyperparameters(
+        batch=batch, inner_steps=inner, outer_steps=20, optimizer="adamw", learning_rate=0.003, outer_momentum=0.3
+    )
+
+
+def make_optimizer(name: str, learning_rate: float) -> Optimizer:
+    """Return the engine's inner optimizer of this name. Raises LocalError naming the known ones."""
+    if name == "sgd":
+        return SGD(learning_rate)
+    if name == "momentum":
+        return Momentum(learning_rate)
+    if name == "adamw":
+        return AdamW(learning_rate)
+    raise LocalError(f"optimizer {name!r} is not known; choose sgd, momentum or adamw")
+
+
+def outer_rule(hyperparameters: Hyperparameters) -> OuterRule:
+    """Return the rule of the manifest: DiLoCo with the given constants as f32 bit patterns."""
+    return OuterRule(
+        optimizer="diloco",
+        learning_rate_bits=f32_bits(hyperparameters.outer_learning_rate),
+        momentum_bits=f32_bits(hyperparameters.outer_momentum),
+        aggregation=hyperparameters.aggregation,
+        clip_factor_bits=f32_bits(hyperparameters.clip_factor),
+        clip_iterations=hyperparameters.clip_iterations,
+    )
+
+
+def check_hyperparameters(hyperparameters: Hyperparameters) -> None:
+    """Raise LocalError naming the first value that is out of range."""
+    for name, most in (("batch", BATCH_MAX), ("inner_steps", STEPS_MAX), ("outer_steps", STEPS_MAX)):
+        value = getattr(hyperparameters, name)
+        if not 1 <= value <= most:
+            raise LocalError(f"{name} {value} must be from 1 to {most}")
+    for name in ("learning_rate", "outer_learning_rate", "clip_factor"):
+        value = getattr(hyperparameters, name)
+        if not (math.isfinite(value) and 1e-30 < value < 1e30):
+            raise LocalError(f"{name} {value} must be a positive number")
+    if not 0 <= hyperparameters.outer_momentum < 1:
+        raise LocalError(f"outer_momentum {hyperparameters.outer_momentum} must be at least 0 and below 1")
+    make_optimizer(hyperparameters.optimizer, hyperparameters.learning_rate)
