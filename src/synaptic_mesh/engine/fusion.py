@@ -1,9 +1,10 @@
-"""From nodes to kernels: chains of elementwise operations become one pass over memory, small matrix products carry theirs with them.
+"""From nodes to kernels: chains of elementwise operations become one pass over memory, small matrix products carry
+theirs with them.
 
-Going backwards through the graph, an elementwise node joins the kernel of one of its consumers when both have the same shape and no
-path leads from the node through another kernel back into that one. A matrix product small enough for the unpacked kernel joins the same
-way, as the kernel's root: bias, activation, gradient mask and optimizer update then run on the tile while it is in registers. Order
-of operations inside an element never changes, so no bit does.
+Going backwards through the graph, an elementwise node joins the kernel of one of its consumers when both have the
+same shape and no path leads from the node through another kernel back into that one. A matrix product small enough
+for the unpacked kernel joins the same way, as the kernel's root: bias, activation, gradient mask and optimizer update
+then run on the tile while it is in registers. Order of operations inside an element never changes, so no bit does.
 """
 
 import enum
@@ -37,9 +38,9 @@ class KernelKind(enum.Enum):
 class Kernel(NamedTuple):
     """One pass: computes `nodes` (ascending), writes `stores`, reads the buffers `reads`.
 
-    Buffers are named by the node they hold; `output_copy(node)` names the copy of an input or constant that is an output.
-    `operands` are the nodes from outside with their views; a fused kernel's `leaves` are those its elements load or know as
-    constants, so all but the operands that only the root uses.
+    Buffers are named by the node they hold; `output_copy(node)` names the copy of an input or constant that is an
+    output. `operands` are the nodes from outside with their views; a fused kernel's `leaves` are those its elements
+    load or know as constants, so all but the operands that only the root uses.
     """
 
     kind: KernelKind

@@ -1,4 +1,5 @@
-"""From a verified graph to a plan: views, then kernels, then schedule and memory. Every backend that compiles starts here."""
+"""From a verified graph to a plan: views, then kernels, then schedule and memory. Every backend that compiles starts
+here."""
 
 from collections.abc import Callable
 

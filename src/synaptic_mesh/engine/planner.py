@@ -1,10 +1,11 @@
 """Schedule and memory: in which order kernels run, and where in one arena every buffer lies.
 
-Inputs, outputs and constants keep their place for the program's life; other buffers live from the kernel that writes them to the last one
-that reads them, and share space outside that time. Every buffer starts on a 64-byte line.
+Inputs, outputs and constants keep their place for the program's life; other buffers live from the kernel that writes
+them to the last one that reads them, and share space outside that time. Every buffer starts on a 64-byte line.
 
-A carried input takes its new value *in place* when the kernel that computes it reads the old value at most element by element where
-it writes, and when every other reader can be scheduled before it. Otherwise the new value gets its own buffer and is copied at the end.
+A carried input takes its new value *in place* when the kernel that computes it reads the old value at most element by
+element where it writes, and when every other reader can be scheduled before it. Otherwise the new value gets its own
+buffer and is copied at the end.
 """
 
 import heapq

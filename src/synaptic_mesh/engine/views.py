@@ -1,8 +1,8 @@
 """Movement without moving: broadcast, transpose and reshape become strided views of the tensor they show.
 
-A node is *materialised* when its elements lie dense and row-major in a buffer of their own. Elementwise kernels and matrix products
-read any view; reductions and indexing need dense operands, and so does a reshape of a view that is not dense: where a view does not serve,
-the movement node is materialised by a copy kernel.
+A node is *materialised* when its elements lie dense and row-major in a buffer of their own. Elementwise kernels and
+matrix products read any view; reductions and indexing need dense operands, and so does a reshape of a view that is
+not dense: where a view does not serve, the movement node is materialised by a copy kernel.
 """
 
 import math

@@ -1,8 +1,8 @@
 """The floating-point environment of the executing thread: round to nearest even, subnormals kept.
 
-Loading any library that was linked with -ffast-math sets flush-to-zero in the thread's control register; threads and forks made later inherit
-it, and the bits of WebAssembly and native code change silently. So whoever executes restores the default environment first, and looks
-again afterwards.
+Loading any library that was linked with -ffast-math sets flush-to-zero in the thread's control register; threads and
+forks made later inherit it, and the bits of WebAssembly and native code change silently. So whoever executes restores
+the default environment first, and looks again afterwards.
 """
 
 import ctypes

@@ -1,11 +1,12 @@
 """Compiled programs on disk: generated module, precompiled machine code, and where inputs and outputs lie.
 
-An entry's name is the hash of everything its content depends on: graph, emitter version, wasmtime version, engine settings, CPU. Its content carries
-a digest bound to that name. An entry that is damaged, misplaced, or not ours is deleted, counted in `rebuilt`, and built anew.
+An entry's name is the hash of everything its content depends on: graph, emitter version, wasmtime version, engine
+settings, CPU. Its content carries a digest bound to that name. An entry that is damaged, misplaced, or not ours is
+deleted, counted in `rebuilt`, and built anew.
 
-Precompiled code is native code: whoever can write an entry can run code as us. What is assumed, and checked before every read: the directory
-and the entry belong to this user, nobody else may write to them, and the entry is a plain file, not a link. Against another process of the same
-user there is no defence here, nor could there be.
+Precompiled code is native code: whoever can write an entry can run code as us. What is assumed, and checked before
+every read: the directory and the entry belong to this user, nobody else may write to them, and the entry is a plain
+file, not a link. Against another process of the same user there is no defence here, nor could there be.
 """
 
 import contextlib
@@ -47,7 +48,8 @@ class ProgramCache:
     """A directory of compiled programs. `hits`, `misses` and `rebuilt` count what happened since it was opened."""
 
     def __init__(self, directory: Path) -> None:
-        """Open or create `directory` (mode 0700). Raises ResourceError when it belongs to somebody else or is writable by others."""
+        """Open or create `directory` (mode 0700). Raises ResourceError when it belongs to somebody else or is
+        writable by others."""
         self.directory = directory
         self.hits = 0
         self.misses = 0

@@ -1,13 +1,15 @@
 """Graphs in wasmtime: `WasmBackend` compiles them, `WasmProgram` owns one instance and its memory.
 
-The exported function is called through wasmtime's C interface directly: the Python wrapper looks up types and converts values on every
-call, which takes several times as long as a small model's whole step. The module has no imports and a memory of fixed size; its
-arithmetic is deterministic but for NaN payloads, which nothing observes.
+The exported function is called through wasmtime's C interface directly: the Python wrapper looks up types and
+converts values on every call, which takes several times as long as a small model's whole step. The module has no
+imports and a memory of fixed size; its arithmetic is deterministic but for NaN payloads, which nothing observes.
 """
 
 import ctypes
+import math
 from collections import OrderedDict
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +19,7 @@ from wasmtime import _bindings as c_api
 
 from synaptic_mesh.base.arrays import DTYPES, Array
 from synaptic_mesh.base.digests import blob_digest
-from synaptic_mesh.base.errors import LocalError, ResourceError
+from synaptic_mesh.base.errors import LocalError, ResourceError, broken
 from synaptic_mesh.base.ids import Digest
 from synaptic_mesh.engine.backend import StepInvalid, Trust
 from synaptic_mesh.engine.golden import check_backend
@@ -29,6 +31,7 @@ from synaptic_mesh.engine.wasm.encoder import MEMORY_EXPORT
 from synaptic_mesh.workers.float_environment import require_default, restore_default
 from synaptic_mesh.workers.program_cache import CachedProgram, CachedSlot, ProgramCache, program_key
 
+_WASMTIME_VERSION = version("wasmtime")
 MODULES_KEPT_MAX = 64
 """Compiled modules a backend keeps, so that a second program for the same graph costs only an instance."""
 STEPS_PER_CALL_MAX = 1 << 20
@@ -130,8 +133,11 @@ class WasmProgram:
             exports = wasmtime.Instance(self._store, loaded.module, []).exports(self._store)
         except wasmtime.WasmtimeError as error:
             raise ResourceError(f"no memory for a program of {self.layout.arena_bytes} bytes: {error}") from None
-        self._memory = exports[MEMORY_EXPORT]
-        self._call = _RawCall(self._store, exports[RUN_EXPORT])
+        memory, function = exports[MEMORY_EXPORT], exports[RUN_EXPORT]
+        if not isinstance(memory, wasmtime.Memory) or not isinstance(function, wasmtime.Func):
+            broken("the emitter exports a memory and a function")
+        self._memory = memory
+        self._call = _RawCall(self._store, function)
         self._inputs = {name: self._view(slot) for name, slot in self.layout.inputs.items()}
         self._outputs = {name: self._view(slot) for name, slot in self.layout.outputs.items()}
 
@@ -197,10 +203,10 @@ class WasmProgram:
     def _view(self, slot: CachedSlot) -> Array:
         """Return the tensor in place. The memory has min = max pages, so it never moves."""
         dtype = DTYPES[slot.dtype]
-        count = int(np.prod(slot.shape, dtype=np.int64))
+        size = math.prod(slot.shape) * dtype.itemsize
         address = ctypes.addressof(self._memory.data_ptr(self._store).contents) + slot.offset
-        buffer = (ctypes.c_char * (count * dtype.itemsize)).from_address(address)
-        return np.frombuffer(buffer, dtype, count).reshape(slot.shape)
+        array: Array = np.frombuffer(memoryview((ctypes.c_char * size).from_address(address)), np.uint8).view(dtype)
+        return array.reshape(slot.shape)
 
 
 class _RawCall:
@@ -209,7 +215,7 @@ class _RawCall:
     def __init__(self, store: wasmtime.Store, function: wasmtime.Func) -> None:
         self._function = c_api._wasmtime_func_call_unchecked
         self._context = store._context()
-        self._callee = ctypes.byref(function._func)
+        self._callee: object = ctypes.byref(function._func)
         self._values = (c_api.wasmtime_val_raw_t * 1)()
         self._trap = ctypes.POINTER(c_api.wasm_trap_t)()
         self._trap_pointer = ctypes.byref(self._trap)
@@ -243,7 +249,7 @@ def _config() -> wasmtime.Config:
 
 
 def _key(graph: Digest) -> Digest:
-    return program_key(graph, f"emitter {EMITTER_VERSION}", f"wasmtime {wasmtime.__version__}", "speed")
+    return program_key(graph, f"emitter {EMITTER_VERSION}", f"wasmtime {_WASMTIME_VERSION}", "speed")
 
 
 def _cached_slots(slots: Mapping[str, Slot]) -> dict[str, CachedSlot]:

@@ -1,4 +1,5 @@
-"""The WebAssembly emitter: from a planned graph to the bytes of a module, in the order in which a graph meets the files.
+"""The WebAssembly emitter: from a planned graph to the bytes of a module, in the order in which a graph meets the
+files.
 
 opcodes    the instructions we use: name, bytes, operand and result types
 function   a function under construction: every instruction is type-checked against the operand stack as it is added
@@ -10,6 +11,6 @@ elementwise, movement, reduction, indexing      kernels of the element-by-elemen
 gemm       packed and unpacked matrix products
 compiler   walks the plan, calls the kernels, and returns a `CompiledModule`
 
-Nothing here executes anything. Only deterministic instructions exist in the table: no relaxed SIMD, no threads, no fused multiply-add,
-and vectors run over outputs only, so any schedule has the bits of the reference.
+Nothing here executes anything. Only deterministic instructions exist in the table: no relaxed SIMD, no threads, no
+fused multiply-add, and vectors run over outputs only, so any schedule has the bits of the reference.
 """

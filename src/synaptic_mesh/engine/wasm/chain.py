@@ -1,7 +1,7 @@
 """A fused chain over one vector of four neighbouring elements: load what it needs, compute, check, store.
 
-The kernel's iteration space has any number of axes; the last one is walked four elements at a time. Tensors whose strides are equal share
-one offset local, so a chain over equal shapes pays for one address.
+The kernel's iteration space has any number of axes; the last one is walked four elements at a time. Tensors whose
+strides are equal share one offset local, so a chain over equal shapes pays for one address.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from synaptic_mesh.engine.wasm.function import Function, Local
 from synaptic_mesh.engine.wasm.opcodes import ValueType
 from synaptic_mesh.engine.wasm.values import LocalOps, apply
 
-I, V = ValueType.I32, ValueType.V128
+I32, V128 = ValueType.I32, ValueType.V128
 INFINITY_BITS = 0x7F800000
 LANES = 4
 
@@ -49,7 +49,7 @@ class Chain:
         self.hoisted: dict[int, Local] = {}
         self.finite: Local | None = None
         if self.checked:
-            self.finite = f.local(V)
+            self.finite = f.local(V128)
             f.splat_bits(0xFFFFFFFF)
             f.set(self.finite)
 
@@ -83,21 +83,21 @@ class Chain:
         values: dict[int, Local] = {}
         if root is not None and self.kernel.root is not None:
             values[self.kernel.root] = root
-        for node, access in self.leaves.items():
-            hoisted = self.hoisted.get(node)
-            values[node] = hoisted or self._load(access, offsets[access.strides], shift, lanes)
-        for node, view in self.kernel.leaves.items():
-            if node not in values:
-                values[node] = self.ops.constant(splat_bits(self.graph, view.base))
+        for leaf, access in self.leaves.items():
+            hoisted = self.hoisted.get(leaf)
+            values[leaf] = hoisted or self._load(access, offsets[access.strides], shift, lanes)
+        for leaf, view in self.kernel.leaves.items():
+            if leaf not in values:
+                values[leaf] = self.ops.constant(splat_bits(self.graph, view.base))
         for index in self.kernel.nodes:
             if index != self.kernel.root:
                 node = self.graph.nodes[index]
                 operands = [values[i] for i in node.inputs]
                 values[index] = apply(self.ops, node, self.graph.nodes[node.inputs[0]].dtype, operands)
-        for node, access in self.targets.items():
-            if node in self.checked:
-                self._check(values[node], lanes)
-            self._store(values[node], access, offsets[access.strides], shift, lanes)
+        for stored, access in self.targets.items():
+            if stored in self.checked:
+                self._check(values[stored], lanes)
+            self._store(values[stored], access, offsets[access.strides], shift, lanes)
 
     def finish(self, flags: int) -> None:
         """After the loops: set bit 0 of the flags word when a checked element was not finite."""
@@ -117,15 +117,15 @@ class Chain:
         f.emit("i32.add")
         if inner == 1:
             f.load("v128.load", start)
-            return f.keep(V)
+            return f.keep(V128)
         if inner == 0:
             f.load("f32.load", start)
             f.emit("f32x4.splat")
-            return f.keep(V)
-        at = f.keep(I)
+            return f.keep(V128)
+        at = f.keep(I32)
         f.get(at)
         f.load("v128.load32_zero", start)
-        value = f.keep(V)
+        value = f.keep(V128)
         for lane in range(1, lanes):
             f.get(at)
             f.get(value)

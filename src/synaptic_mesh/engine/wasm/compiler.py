@@ -1,7 +1,8 @@
 """From graph to module: one function per distinct kernel, one `run` that calls them in the plan's order.
 
-Kernels take addresses as parameters, so layers of equal shape share one function. `run(steps)` executes the whole graph `steps` times
-and returns the flags: bit 0 a checked output is not finite, bit 1 an index is out of range; it stops at the first step with a flag.
+Kernels take addresses as parameters, so layers of equal shape share one function. `run(steps)` executes the whole
+graph `steps` times and returns the flags: bit 0 a checked output is not finite, bit 1 an index is out of range; it
+stops at the first step with a flag.
 """
 
 import math
@@ -23,7 +24,7 @@ from synaptic_mesh.engine.wasm.opcodes import ValueType
 from synaptic_mesh.engine.wasm.reduction import Reduction, emit_argmax, emit_reduction
 from synaptic_mesh.engine.wasm.strip import Pointers, Product, emit_product
 
-I, V = ValueType.I32, ValueType.V128
+I32, V128 = ValueType.I32, ValueType.V128
 EMITTER_VERSION = 1
 """Raised whenever the same graph would give other bytes; part of every cache key."""
 FLAGS_ADDRESS = 0
@@ -68,7 +69,7 @@ def workspace_bytes(graph: Graph, kernel: Kernel) -> int:
     if kernel.kind is KernelKind.GEMM:
         _, k, n = matmul_extents(graph, kernel.nodes[0])
         return DEFAULT_SCHEDULE.workspace_bytes(k, n)
-    if kernel.root is not None and math.prod(kernel.shape):
+    if kernel.root is not None and _size(kernel.shape):
         return _product(graph, kernel, kernel.root).workspace_bytes
     return 0
 
@@ -99,17 +100,17 @@ class _Compiler:
     def build(self) -> Module:
         for node in self.plan.constants:
             self.module.add_data(self.plan.offsets[node], self.graph.nodes[node].attributes.bits)
-        calls = [self._call(kernel) for kernel in self.plan.kernels if math.prod(kernel.shape) or _checks(kernel)]
-        run = Function(RUN_EXPORT, (I,), (I,))
-        step = run.local(I)
+        calls = [self._call(kernel) for kernel in self.plan.kernels if _size(kernel.shape) or _checks(kernel)]
+        run = Function(RUN_EXPORT, (I32,), (I32,))
+        step = run.local(I32)
         run.i32(FLAGS_ADDRESS)
         run.i32(0)
         run.store("i32.store")
-        with run.block() as stop, counted(run, step, 0, Local(0, I), 1):
+        with run.block() as stop, counted(run, step, 0, Local(0, I32), 1):
             for index, arguments in calls:
                 for argument in arguments:
                     run.i32(argument)
-                run.call(index, (I,) * len(arguments))
+                run.call(index, (I32,) * len(arguments))
             self._check_the_rest(run)
             run.i32(FLAGS_ADDRESS)
             run.load("i32.load")
@@ -133,9 +134,9 @@ class _Compiler:
         arguments = [*(self.plan.offsets[buffer] for buffer in buffers), self.plan.workspace]
         form = self._form(kernel, buffers)
         if form not in self.functions:
-            f = Function(f"{kernel.kind.value}_{len(self.functions)}", (I,) * len(arguments))
-            parameters = {buffer: Local(at, I) for at, buffer in enumerate(buffers)}
-            self._emit(f, kernel, parameters, Local(len(buffers), I))
+            f = Function(f"{kernel.kind.value}_{len(self.functions)}", (I32,) * len(arguments))
+            parameters = {buffer: Local(at, I32) for at, buffer in enumerate(buffers)}
+            self._emit(f, kernel, parameters, Local(len(buffers), I32))
             self.functions[form] = self.module.add(f)
         return self.functions[form], arguments
 
@@ -182,10 +183,10 @@ class _Compiler:
                 emit_one_hot(f, math.prod(shapes[0]), node.shape[-1], sources[0], target, FLAGS_ADDRESS)
             case KernelKind.GATHER:
                 rows, width = shapes[0]
-                emit_gather(f, shapes[1][0], rows, width, *sources, target, FLAGS_ADDRESS)
+                emit_gather(f, shapes[1][0], rows, width, sources[0], sources[1], target, FLAGS_ADDRESS)
             case KernelKind.SCATTER_ADD:
                 rows, width = node.shape
-                emit_scatter_add(f, shapes[1][0], rows, width, *sources, target, FLAGS_ADDRESS)
+                emit_scatter_add(f, shapes[1][0], rows, width, sources[0], sources[1], target, FLAGS_ADDRESS)
 
     def _emit_fused(self, f: Function, kernel: Kernel, parameters: dict[int, Local], work: Local) -> None:
         chain = Chain(f, self.graph, kernel, parameters, self.checked)
@@ -209,7 +210,7 @@ class _Compiler:
         for extent in (product.m, product.k, product.n):
             f.i32(extent)
         f.get(work)
-        f.call(self._gemm(), (I,) * 11)
+        f.call(self._gemm(), (I32,) * 11)
 
     def _gemm(self) -> int:
         """The packed product, emitted once per module."""
@@ -231,13 +232,13 @@ class _Compiler:
                 self.functions["check"] = self.module.add(_check_function())
             run.i32(self.plan.offsets[buffer])
             run.i32(self.graph.nodes[buffer].size)
-            run.call(self.functions["check"], (I, I))
+            run.call(self.functions["check"], (I32, I32))
 
 
 def _check_function() -> Function:
     """check(address, count): raise the flag when one of `count` f32 is NaN or infinite."""
-    f = Function("check", (I, I))
-    at, count, position = Local(0, I), Local(1, I), f.local(I)
+    f = Function("check", (I32, I32))
+    at, count, position = Local(0, I32), Local(1, I32), f.local(I32)
     with counted(f, position, 0, count, 1):
         f.get(at)
         f.load("f32.load")
@@ -249,6 +250,10 @@ def _check_function() -> Function:
             raise_flag(f, FLAGS_ADDRESS, NOT_FINITE)
         advance(f, at, 4)
     return f
+
+
+def _size(shape: Shape) -> int:
+    return math.prod(shape)
 
 
 def _checks(kernel: Kernel) -> bool:

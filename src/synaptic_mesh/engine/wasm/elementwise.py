@@ -8,7 +8,7 @@ from synaptic_mesh.engine.wasm.function import Function, Local
 from synaptic_mesh.engine.wasm.loops import advance, counted
 from synaptic_mesh.engine.wasm.opcodes import ValueType
 
-I = ValueType.I32  # noqa: E741
+I32 = ValueType.I32
 UNROLL = 4
 Strides = tuple[int, ...]
 
@@ -33,7 +33,7 @@ def emit_elementwise(f: Function, chain: Chain) -> None:
     """Emit the whole kernel for a shape without zero extents."""
     extents, change = collapse(chain.kernel.shape, chain.classes())
     chain.restride(change)
-    offsets = {strides: f.local(I) for strides in chain.classes()}
+    offsets = {strides: f.local(I32) for strides in chain.classes()}
     for offset in offsets.values():
         f.i32(0)
         f.set(offset)
@@ -44,9 +44,9 @@ def _outer(f: Function, chain: Chain, extents: Shape, axis: int, offsets: dict[S
     if axis == len(extents) - 1:
         _inner(f, chain, extents, offsets)
         return
-    position = f.local(I)
+    position = f.local(I32)
     with counted(f, position, 0, extents[axis], 1):
-        saved = {strides: f.local(I) for strides in offsets}
+        saved = {strides: f.local(I32) for strides in offsets}
         for strides, offset in offsets.items():
             f.get(offset)
             f.set(saved[strides])
@@ -66,7 +66,7 @@ def _inner(f: Function, chain: Chain, extents: Shape, offsets: dict[Strides, Loc
         step = vectors * LANES
         whole = (extent - done) // step * step
         if whole >= 2 * step:
-            position = f.local(I)
+            position = f.local(I32)
             with counted(f, position, 0, whole, step):
                 _vectors(f, chain, extents, offsets, vectors)
             done += whole

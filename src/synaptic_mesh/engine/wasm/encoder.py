@@ -112,7 +112,7 @@ def _immediate(kind: Immediate, arguments: tuple[int | bytes, ...]) -> bytes:
         case Immediate.F32:
             return struct.pack("<I", arguments[0])
         case Immediate.V128 | Immediate.SHUFFLE:
-            return bytes(arguments[0])  # type: ignore[arg-type]
+            return bytes(arguments[0])
         case Immediate.LANE:
             return bytes([_number(arguments[0])])
         case Immediate.MEMORY | Immediate.MEMORY_LANE:
@@ -122,7 +122,7 @@ def _immediate(kind: Immediate, arguments: tuple[int | bytes, ...]) -> bytes:
 
 def _number(argument: int | bytes) -> int:
     invariant(isinstance(argument, int), "an immediate is an integer here")
-    return int(argument)  # type: ignore[arg-type]
+    return int(argument)
 
 
 def _vector(items: Iterable[bytes]) -> bytes:

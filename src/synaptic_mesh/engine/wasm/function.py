@@ -1,8 +1,8 @@
 """A WebAssembly function under construction: instructions are checked against the operand stack as they are added.
 
-Stack discipline holds by construction: `emit` pops the operand types its opcode names and refuses others, blocks must leave the stack as
-they found it, branches only exist to open blocks, and `finish` demands the declared results. Blocks carry no values: whatever
-crosses an iteration lives in locals.
+Stack discipline holds by construction: `emit` pops the operand types its opcode names and refuses others, blocks must
+leave the stack as they found it, branches only exist to open blocks, and `finish` demands the declared results.
+Blocks carry no values: whatever crosses an iteration lives in locals.
 """
 
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from synaptic_mesh.base.errors import invariant
-from synaptic_mesh.engine.wasm.opcodes import OPCODES, Immediate, ValueType
+from synaptic_mesh.engine.wasm.opcodes import OPCODES, ValueType
 
-I, F, V = ValueType.I32, ValueType.F32, ValueType.V128
+I32, F32, V128 = ValueType.I32, ValueType.F32, ValueType.V128
 LOCALS_MAX = 50_000
 """Implementation limit of the engines (WebAssembly JavaScript interface, section "Implementation-defined Limits")."""
 
@@ -20,7 +20,7 @@ LOCALS_MAX = 50_000
 class Local(NamedTuple):
     """A local variable: its number in order of creation, and its type."""
 
-    index: int
+    number: int
     kind: ValueType
 
 
@@ -38,7 +38,8 @@ class Instruction(NamedTuple):
 
 
 class Function:
-    """A function: parameters, results, locals and instructions. Methods that emit return nothing unless they name a local."""
+    """A function: parameters, results, locals and instructions. Methods that emit return nothing unless they name a
+    local."""
 
     def __init__(self, name: str, params: tuple[ValueType, ...] = (), results: tuple[ValueType, ...] = ()) -> None:
         self.name = name
@@ -60,7 +61,8 @@ class Function:
         return [self.local(kind) for _ in range(count)]
 
     def emit(self, name: str, *arguments: int | bytes) -> None:
-        """Add the instruction `name` of the opcode table. Breaks an invariant when the stack does not hold its operands."""
+        """Add the instruction `name` of the opcode table. Breaks an invariant when the stack does not hold its
+        operands."""
         opcode = OPCODES[name]
         self._pop(opcode.pops, name)
         self._stack.extend(opcode.pushes)
@@ -69,15 +71,15 @@ class Function:
     def get(self, variable: Local) -> None:
         """Push a local. Directly after a `set` of the same local the pair becomes one `local.tee`."""
         self._stack.append(variable.kind)
-        if self.instructions and self.instructions[-1] == ("local.set", (variable.index,)):
-            self.instructions[-1] = Instruction("local.tee", (variable.index,))
+        if self.instructions and self.instructions[-1] == ("local.set", (variable.number,)):
+            self.instructions[-1] = Instruction("local.tee", (variable.number,))
         else:
-            self.instructions.append(Instruction("local.get", (variable.index,)))
+            self.instructions.append(Instruction("local.get", (variable.number,)))
 
     def set(self, variable: Local) -> None:
         """Pop into a local."""
         self._pop((variable.kind,), "local.set")
-        self.instructions.append(Instruction("local.set", (variable.index,)))
+        self.instructions.append(Instruction("local.set", (variable.number,)))
 
     def tee(self, variable: Local) -> None:
         """Copy the top of the stack into a local."""
@@ -109,7 +111,8 @@ class Function:
 
     def load(self, name: str, offset: int = 0) -> None:
         """Pop an address and push what `name` (for example "v128.load") reads at address + offset. The alignment hint
-        is always one byte: hints change nothing on the engines we run on, and addresses of views need not be aligned."""
+        is always one byte: hints change nothing on the engines we run on, and addresses of views need not be
+        aligned."""
         self.emit(name, 0, offset)
 
     def store(self, name: str, offset: int = 0) -> None:
@@ -118,9 +121,9 @@ class Function:
 
     def select(self) -> None:
         """Pop condition, b, a; push a when the condition is not zero, else b (numeric types only)."""
-        self._pop((I,), "select")
+        self._pop((I32,), "select")
         kind = self._stack[-1]
-        invariant(kind is not V, "select on v128 needs its typed form: use v128.bitselect")
+        invariant(kind is not V128, "select on v128 needs its typed form: use v128.bitselect")
         self._pop((kind, kind), "select")
         self._stack.append(kind)
         self.instructions.append(Instruction("select"))
@@ -146,7 +149,7 @@ class Function:
     @contextmanager
     def if_(self) -> Iterator[Label]:
         """Pop a condition; the body runs when it is not zero."""
-        self._pop((I,), "if")
+        self._pop((I32,), "if")
         yield self._open("if")
         self._close()
 
@@ -158,7 +161,7 @@ class Function:
 
     def br_if(self, label: Label) -> None:
         """Pop a condition and branch to `label` when it is not zero."""
-        self._pop((I,), "br_if")
+        self._pop((I32,), "br_if")
         invariant(0 < label.depth <= len(self._frames), "branch to a block that is not open")
         self.instructions.append(Instruction("br_if", (len(self._frames) - label.depth,)))
 
@@ -185,8 +188,3 @@ class Function:
             found = tuple(self._stack[-count:])
             invariant(found == kinds, f"{name} in {self.name} wants {kinds}, finds {found}")
             del self._stack[-count:]
-
-
-def immediate_of(name: str) -> Immediate:
-    """Return what kind of immediate the instruction `name` of the table has."""
-    return OPCODES[name].immediate

@@ -1,22 +1,25 @@
 """Packed matrix product for large operands: C = A @ B with any strides on A and B.
 
-Every output is acc = acc + a*b from +0 with k ascending, product and sum rounded by themselves (semantics rule 2). Vectors and tiles run
-over outputs only; a k-block reloads C, which is the same accumulator. So no parameter of the schedule can change a bit.
+Every output is acc = acc + a*b from +0 with k ascending, product and sum rounded by themselves (semantics rule 2).
+Vectors and tiles run over outputs only; a k-block reloads C, which is the same accumulator. So no parameter of the
+schedule can change a bit.
 
-Schedule: B is packed in panels of `nr` columns for a block of `kc` x `nc` that stays in the second-level cache; A is packed one strip of
-`mr` rows at a time, each element already splatted to four lanes, and that strip stays in the first-level cache while it meets every panel.
-In the micro-kernel a never-taken branch stands between unrolled k steps: Cranelift computes pure values as late as it can, and without a
-block boundary it keeps the operands of many steps alive at once and spills. Edges are computed as full tiles into a scratch tile, of which the
-valid part is copied: rows and columns beyond the edge repeat the last valid one, so no padding value is invented.
+Schedule: B is packed in panels of `nr` columns for a block of `kc` x `nc` that stays in the second-level cache; A is
+packed one strip of `mr` rows at a time, each element already splatted to four lanes, and that strip stays in the
+first-level cache while it meets every panel. In the micro-kernel a never-taken branch stands between unrolled k
+steps: Cranelift computes pure values as late as it can, and without a block boundary it keeps the operands of many
+steps alive at once and spills. Edges are computed as full tiles into a scratch tile, of which the valid part is
+copied: rows and columns beyond the edge repeat the last valid one, so no padding value is invented.
 """
 
+import itertools
 from typing import NamedTuple
 
 from synaptic_mesh.engine.wasm.function import Function, Local
 from synaptic_mesh.engine.wasm.loops import advance, counted
 from synaptic_mesh.engine.wasm.opcodes import ValueType
 
-I, F, V = ValueType.I32, ValueType.F32, ValueType.V128
+I32, F32, V128 = ValueType.I32, ValueType.F32, ValueType.V128
 
 
 class GemmSchedule(NamedTuple):
@@ -59,12 +62,12 @@ DEFAULT_SCHEDULE = GemmSchedule()
 def micro_kernel(schedule: GemmSchedule, name: str) -> Function:
     """tile(pa, pb, pc, c_stride, steps, first): C tile (+)= packed A strip times packed B panel.
     With `first` the accumulators start at +0, else at C."""
-    f = Function(name, (I, I, I, I, I, I))
-    pa, pb, pc, stride, steps, first = (Local(i, I) for i in range(6))
+    f = Function(name, (I32, I32, I32, I32, I32, I32))
+    pa, pb, pc, stride, steps, first = (Local(i, I32) for i in range(6))
     mr, lanes = schedule.mr, schedule.nr // 4
-    acc = [f.locals_of(V, lanes) for _ in range(mr)]
-    rows = [pc, *f.locals_of(I, mr - 1)]
-    for above, row in zip(rows, rows[1:], strict=False):
+    acc = [f.locals_of(V128, lanes) for _ in range(mr)]
+    rows = [pc, *f.locals_of(I32, mr - 1)]
+    for above, row in itertools.pairwise(rows):
         f.get(above)
         f.get(stride)
         f.emit("i32.add")
@@ -88,7 +91,7 @@ def micro_kernel(schedule: GemmSchedule, name: str) -> Function:
 
 def _k_loops(f: Function, s: GemmSchedule, pa: Local, pb: Local, steps: Local, acc: list[list[Local]]) -> None:
     """`unroll` steps per iteration, then single steps."""
-    left = f.local(I)
+    left = f.local(I32)
     f.get(steps)
     f.set(left)
     with f.block() as done, f.loop() as again:
@@ -108,7 +111,7 @@ def _k_loops(f: Function, s: GemmSchedule, pa: Local, pb: Local, steps: Local, a
         advance(f, left, -s.unroll)
         f.i32(1)
         f.br_if(again)
-    position = f.local(I)
+    position = f.local(I32)
     with counted(f, position, 0, left, 1):
         _step(f, s, pa, pb, acc, 0)
         advance(f, pa, s.a_step_bytes)
@@ -120,14 +123,14 @@ def _step(f: Function, s: GemmSchedule, pa: Local, pb: Local, acc: list[list[Loc
     for lane in range(s.nr // 4):
         f.get(pb)
         f.load("v128.load", step * s.b_step_bytes + 16 * lane)
-        columns.append(f.keep(V))
+        columns.append(f.keep(V128))
     for row, tiles in enumerate(acc):
         f.get(pa)
         if s.presplat:
             f.load("v128.load", step * s.a_step_bytes + 16 * row)
         else:
             f.load("v128.load32_splat", step * s.a_step_bytes + 4 * row)
-        a = f.keep(V)
+        a = f.keep(V128)
         for tile, column in zip(tiles, columns, strict=True):
             f.get(tile)
             f.get(a)
@@ -138,9 +141,10 @@ def _step(f: Function, s: GemmSchedule, pa: Local, pb: Local, acc: list[list[Loc
 
 
 def pack_rows(schedule: GemmSchedule, name: str) -> Function:
-    """pack_a(src, row_stride, k_stride, rows, steps, dst): one strip of A, k by k; rows past the edge repeat the last."""
-    f = Function(name, (I, I, I, I, I, I))
-    src, row_stride, k_stride, rows, steps, dst = (Local(i, I) for i in range(6))
+    """pack_a(src, row_stride, k_stride, rows, steps, dst): one strip of A, k by k; rows past the edge repeat the
+    last."""
+    f = Function(name, (I32, I32, I32, I32, I32, I32))
+    src, row_stride, k_stride, rows, steps, dst = (Local(i, I32) for i in range(6))
     pointers = [src]
     for row in range(1, schedule.mr):
         f.get(pointers[-1])
@@ -151,8 +155,8 @@ def pack_rows(schedule: GemmSchedule, name: str) -> Function:
         f.emit("i32.lt_s")
         f.select()
         f.emit("i32.add")
-        pointers.append(f.keep(I))
-    offset, step = f.local(I), f.local(I)
+        pointers.append(f.keep(I32))
+    offset, step = f.local(I32), f.local(I32)
     with counted(f, step, 0, steps, 1):
         for row, pointer in enumerate(pointers):
             f.get(dst)
@@ -173,9 +177,9 @@ def pack_rows(schedule: GemmSchedule, name: str) -> Function:
 def pack_columns(schedule: GemmSchedule, name: str) -> Function:
     """pack_b(src, k_stride, column_stride, columns, steps, dst): one panel of B, k by k; columns past the edge repeat
     the last. A full panel of neighbouring columns is copied as vectors."""
-    f = Function(name, (I, I, I, I, I, I))
-    src, k_stride, column_stride, columns, steps, dst = (Local(i, I) for i in range(6))
-    step = f.local(I)
+    f = Function(name, (I32, I32, I32, I32, I32, I32))
+    src, k_stride, column_stride, columns, steps, dst = (Local(i, I32) for i in range(6))
+    step = f.local(I32)
     f.get(column_stride)
     f.i32(4)
     f.emit("i32.eq")
@@ -203,8 +207,8 @@ def pack_columns(schedule: GemmSchedule, name: str) -> Function:
             f.emit("i32.lt_s")
             f.select()
             f.emit("i32.add")
-            pointers.append(f.keep(I))
-        offset = f.local(I)
+            pointers.append(f.keep(I32))
+        offset = f.local(I32)
         with counted(f, step, 0, steps, 1):
             for column, pointer in enumerate(pointers):
                 f.get(dst)
@@ -229,14 +233,14 @@ class GemmCalls(NamedTuple):
 def gemm(schedule: GemmSchedule, name: str, calls: GemmCalls) -> Function:
     """gemm(a, a_row, a_k, b, b_k, b_col, c, m, k, n, work): C[m, n] (dense rows) = A @ B, all strides in bytes.
     `work` points to `workspace_bytes` of scratch. k >= 1; with m or n = 0 nothing is written."""
-    f = Function(name, (I,) * 11)
-    a, a_row, a_k, b, b_k, b_col, c, m, k, n, work = (Local(i, I) for i in range(11))
-    kc = f.local(I)
+    f = Function(name, (I32,) * 11)
+    a, a_row, a_k, b, b_k, b_col, c, m, k, n, work = (Local(i, I32) for i in range(11))
+    kc = f.local(I32)
     _even_block(f, schedule, k, kc)
-    packed_b, scratch = f.local(I), f.local(I)
+    packed_b, scratch = f.local(I32), f.local(I32)
     _offset(f, work, kc, schedule.a_step_bytes, packed_b)
-    jc, p0, nc, steps, ir, jr, panel = f.locals_of(I, 7)
-    rows, columns = f.local(I), f.local(I)
+    jc, p0, nc, steps, ir, jr, panel = f.locals_of(I32, 7)
+    rows, columns = f.local(I32), f.local(I32)
     f.i32(0)
     f.set(jc)
     with _while_below(f, jc, n, schedule.nc):
@@ -253,7 +257,7 @@ def gemm(schedule: GemmSchedule, name: str, calls: GemmCalls) -> Function:
                 _push_sum(f, b, (p0, b_k), (jc, b_col), (jr, b_col))
                 for value in (b_k, b_col, columns, steps, panel):
                     f.get(value)
-                f.call(calls.pack_b, (I,) * 6)
+                f.call(calls.pack_b, (I32,) * 6)
                 _offset(f, panel, steps, schedule.b_step_bytes, panel)
             _copy(f, panel, scratch)
             f.i32(0)
@@ -263,7 +267,7 @@ def gemm(schedule: GemmSchedule, name: str, calls: GemmCalls) -> Function:
                 _push_sum(f, a, (ir, a_row), (p0, a_k))
                 for value in (a_row, a_k, rows, steps, work):
                     f.get(value)
-                f.call(calls.pack_a, (I,) * 6)
+                f.call(calls.pack_a, (I32,) * 6)
                 _copy(f, packed_b, panel)
                 f.i32(0)
                 f.set(jr)
@@ -292,7 +296,7 @@ def _tile(
     scratch: Local,
 ) -> None:
     """One tile: straight into C when it is full, else through the scratch tile."""
-    target, stride = f.local(I), f.local(I)
+    target, stride = f.local(I32), f.local(I32)
     f.get(n)
     f.i32(4)
     f.emit("i32.mul")
@@ -320,7 +324,7 @@ def _tile(
         _call_tile(f, calls, work, panel, target, stride, steps, p0)
         f.else_()
         _copy_tile(f, scratch, s.b_step_bytes, target, stride, rows, columns)
-        width = f.local(I)
+        width = f.local(I32)
         f.i32(s.b_step_bytes)
         f.set(width)
         _call_tile(f, calls, work, panel, scratch, width, steps, p0)
@@ -334,14 +338,14 @@ def _call_tile(
         f.get(value)
     f.get(p0)
     f.emit("i32.eqz")
-    f.call(calls.tile, (I,) * 6)
+    f.call(calls.tile, (I32,) * 6)
 
 
 def _copy_tile(
     f: Function, dst: Local, dst_stride: Local | int, src: Local, src_stride: Local | int, rows: Local, columns: Local
 ) -> None:
     """Copy rows x columns values."""
-    row, to, source, length = f.locals_of(I, 4)
+    row, to, source, length = f.locals_of(I32, 4)
     _copy(f, dst, to)
     _copy(f, src, source)
     f.get(columns)
@@ -359,7 +363,7 @@ def _copy_tile(
 
 def _even_block(f: Function, s: GemmSchedule, k: Local, kc: Local) -> None:
     """kc = GemmSchedule.k_block(k), at run time."""
-    blocks = f.local(I)
+    blocks = f.local(I32)
     f.get(k)
     f.i32(s.kc - 1)
     f.emit("i32.add")

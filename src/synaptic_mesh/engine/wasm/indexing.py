@@ -1,4 +1,5 @@
-"""One-hot, gather and scatter-add. Every index is checked; one outside its range loads and stores nothing and raises the flag."""
+"""One-hot, gather and scatter-add. Every index is checked; one outside its range loads and stores nothing and raises
+the flag."""
 
 from collections.abc import Callable
 
@@ -8,7 +9,7 @@ from synaptic_mesh.engine.wasm.loops import advance, counted
 from synaptic_mesh.engine.wasm.opcodes import ValueType
 from synaptic_mesh.engine.wasm.reduction import store_lanes
 
-I, V = ValueType.I32, ValueType.V128
+I32, V128 = ValueType.I32, ValueType.V128
 ONE_BITS = 0x3F800000
 BAD_INDEX = 2
 """The flag bit of an index out of range."""
@@ -51,7 +52,7 @@ def emit_scatter_add(
     _clear(f, target, 4 * rows * width)
 
     def add(value: Local) -> None:
-        at, source, column = f.locals_of(I, 3)
+        at, source, column = f.locals_of(I32, 3)
         _row(f, target, value, width)
         f.set(at)
         f.get(updates)
@@ -71,7 +72,7 @@ def _add_vector(f: Function, at: Local, source: Local, lanes: int) -> None:
     f.get(source)
     f.load("v128.load")
     f.emit("f32x4.add")
-    store_lanes(f, at, f.keep(V), 0, lanes)
+    store_lanes(f, at, f.keep(V128), 0, lanes)
     advance(f, at, 16)
     advance(f, source, 16)
 
@@ -86,7 +87,7 @@ def _each_index(
     after: Callable[[], None],
 ) -> None:
     """For each i32 index: `body(value)` when 0 <= value < extent, else the flag; then `after` in any case."""
-    position, value = f.local(I), f.local(I)
+    position, value = f.local(I32), f.local(I32)
     with counted(f, position, 0, count, 1):
         f.get(index)
         f.load("i32.load")

@@ -62,104 +62,72 @@ def signed_leb(number: int) -> bytes:
         out.append(low | 0x80)
 
 
-I, F, V = ValueType.I32, ValueType.F32, ValueType.V128
+I32, F32, V128 = ValueType.I32, ValueType.F32, ValueType.V128
 
 
-def _table() -> dict[str, Opcode]:
-    table: dict[str, Opcode] = {}
-
-    def plain(code: int, name: str, pops: tuple[ValueType, ...], pushes: tuple[ValueType, ...]) -> None:
-        table[name] = Opcode(bytes([code]), pops, pushes)
-
-    def simd(
-        code: int,
-        name: str,
-        pops: tuple[ValueType, ...],
-        pushes: tuple[ValueType, ...] = (V,),
-        immediate: Immediate = Immediate.NONE,
-    ) -> None:
-        table[name] = Opcode(b"\xfd" + unsigned_leb(code), pops, pushes, immediate)
-
-    plain(0x00, "unreachable", (), ())
-    plain(0x1A, "drop", (I,), ())
-    table["i32.load"] = Opcode(b"\x28", (I,), (I,), Immediate.MEMORY)
-    table["f32.load"] = Opcode(b"\x2a", (I,), (F,), Immediate.MEMORY)
-    table["i32.load8_u"] = Opcode(b"\x2d", (I,), (I,), Immediate.MEMORY)
-    table["i32.store"] = Opcode(b"\x36", (I, I), (), Immediate.MEMORY)
-    table["f32.store"] = Opcode(b"\x38", (I, F), (), Immediate.MEMORY)
-    table["i32.store8"] = Opcode(b"\x3a", (I, I), (), Immediate.MEMORY)
-    table["i32.const"] = Opcode(b"\x41", (), (I,), Immediate.I32)
-    table["f32.const"] = Opcode(b"\x43", (), (F,), Immediate.F32)
-    plain(0x45, "i32.eqz", (I,), (I,))
-    comparisons = "eq ne lt_s lt_u gt_s gt_u le_s le_u ge_s ge_u"
-    for index, name in enumerate(comparisons.split()):
-        plain(0x46 + index, f"i32.{name}", (I, I), (I,))
-    for index, name in enumerate(["eq", "ne", "lt", "gt", "le", "ge"]):
-        plain(0x5B + index, f"f32.{name}", (F, F), (I,))
-    for index, name in enumerate(["add", "sub", "mul", "div_s", "div_u", "rem_s", "rem_u", "and", "or", "xor", "shl", "shr_s", "shr_u"]):
-        plain(0x6A + index, f"i32.{name}", (I, I), (I,))
-    for index, name in enumerate(["abs", "neg", "ceil", "floor", "trunc", "nearest", "sqrt"]):
-        plain(0x8B + index, f"f32.{name}", (F,), (F,))
-    for index, name in enumerate(["add", "sub", "mul", "div", "min", "max", "copysign"]):
-        plain(0x92 + index, f"f32.{name}", (F, F), (F,))
-    plain(0xB2, "f32.convert_i32_s", (I,), (F,))
-    plain(0xB3, "f32.convert_i32_u", (I,), (F,))
-    plain(0xBC, "i32.reinterpret_f32", (F,), (I,))
-    plain(0xBE, "f32.reinterpret_i32", (I,), (F,))
-    table["i32.trunc_sat_f32_s"] = Opcode(b"\xfc\x00", (F,), (I,))
-    table["i32.trunc_sat_f32_u"] = Opcode(b"\xfc\x01", (F,), (I,))
-    table["memory.copy"] = Opcode(b"\xfc\x0a\x00\x00", (I, I, I), ())
-    table["memory.fill"] = Opcode(b"\xfc\x0b\x00", (I, I, I), ())
-
-    simd(0, "v128.load", (I,), (V,), Immediate.MEMORY)
-    simd(9, "v128.load32_splat", (I,), (V,), Immediate.MEMORY)
-    simd(11, "v128.store", (I, V), (), Immediate.MEMORY)
-    simd(12, "v128.const", (), (V,), Immediate.V128)
-    simd(13, "i8x16.shuffle", (V, V), (V,), Immediate.SHUFFLE)
-    simd(17, "i32x4.splat", (I,))
-    simd(19, "f32x4.splat", (F,))
-    simd(27, "i32x4.extract_lane", (V,), (I,), Immediate.LANE)
-    simd(28, "i32x4.replace_lane", (V, I), (V,), Immediate.LANE)
-    simd(31, "f32x4.extract_lane", (V,), (F,), Immediate.LANE)
-    simd(32, "f32x4.replace_lane", (V, F), (V,), Immediate.LANE)
-    for index, name in enumerate(comparisons.split()):
-        simd(55 + index, f"i32x4.{name}", (V, V))
-    for index, name in enumerate(["eq", "ne", "lt", "gt", "le", "ge"]):
-        simd(65 + index, f"f32x4.{name}", (V, V))
-    simd(77, "v128.not", (V,))
-    for index, name in enumerate(["and", "andnot", "or", "xor"]):
-        simd(78 + index, f"v128.{name}", (V, V))
-    simd(82, "v128.bitselect", (V, V, V))
-    simd(83, "v128.any_true", (V,), (I,))
-    simd(84, "v128.load8_lane", (I, V), (V,), Immediate.MEMORY_LANE)
-    simd(86, "v128.load32_lane", (I, V), (V,), Immediate.MEMORY_LANE)
-    simd(90, "v128.store32_lane", (I, V), (), Immediate.MEMORY_LANE)
-    simd(91, "v128.store64_lane", (I, V), (), Immediate.MEMORY_LANE)
-    simd(92, "v128.load32_zero", (I,), (V,), Immediate.MEMORY)
-    simd(93, "v128.load64_zero", (I,), (V,), Immediate.MEMORY)
-    for index, name in enumerate(["ceil", "floor", "trunc", "nearest"]):
-        simd(103 + index if index < 3 else 106, f"f32x4.{name}", (V,))
-    simd(160, "i32x4.abs", (V,))
-    simd(161, "i32x4.neg", (V,))
-    simd(163, "i32x4.all_true", (V,), (I,))
-    for index, name in enumerate(["shl", "shr_s", "shr_u"]):
-        simd(171 + index, f"i32x4.{name}", (V, I))
-    simd(174, "i32x4.add", (V, V))
-    simd(177, "i32x4.sub", (V, V))
-    simd(181, "i32x4.mul", (V, V))
-    for index, name in enumerate(["min_s", "min_u", "max_s", "max_u"]):
-        simd(182 + index, f"i32x4.{name}", (V, V))
-    simd(224, "f32x4.abs", (V,))
-    simd(225, "f32x4.neg", (V,))
-    simd(227, "f32x4.sqrt", (V,))
-    for index, name in enumerate(["add", "sub", "mul", "div", "min", "max", "pmin", "pmax"]):
-        simd(228 + index, f"f32x4.{name}", (V, V))
-    simd(248, "i32x4.trunc_sat_f32x4_s", (V,))
-    simd(249, "i32x4.trunc_sat_f32x4_u", (V,))
-    simd(250, "f32x4.convert_i32x4_s", (V,))
-    simd(251, "f32x4.convert_i32x4_u", (V,))
-    return table
+COMPARISONS = "eq ne lt_s lt_u gt_s gt_u le_s le_u ge_s ge_u"
+FLOAT_COMPARISONS = "eq ne lt gt le ge"
+Kinds = tuple[ValueType, ...]
 
 
-OPCODES = _table()
+def _run(first: int, prefix: str, names: str, pops: Kinds, pushes: Kinds) -> dict[str, Opcode]:
+    """Instructions with consecutive one-byte opcodes."""
+    return {f"{prefix}.{n}": Opcode(bytes([first + i]), pops, pushes) for i, n in enumerate(names.split())}
+
+
+def _simd(code: int, pops: Kinds, pushes: Kinds = (V128,), immediate: Immediate = Immediate.NONE) -> Opcode:
+    return Opcode(b"\xfd" + unsigned_leb(code), pops, pushes, immediate)
+
+
+def _simd_run(first: int, prefix: str, names: str, pops: Kinds) -> dict[str, Opcode]:
+    """Vector instructions with consecutive opcodes; a dot leaves one out."""
+    return {f"{prefix}.{n}": _simd(first + i, pops) for i, n in enumerate(names.split()) if n != "."}
+
+
+_SCALAR: dict[str, Opcode] = {
+    "i32.load": Opcode(b"\x28", (I32,), (I32,), Immediate.MEMORY),
+    "f32.load": Opcode(b"\x2a", (I32,), (F32,), Immediate.MEMORY),
+    "i32.store": Opcode(b"\x36", (I32, I32), (), Immediate.MEMORY),
+    "f32.store": Opcode(b"\x38", (I32, F32), (), Immediate.MEMORY),
+    "i32.const": Opcode(b"\x41", (), (I32,), Immediate.I32),
+    "f32.const": Opcode(b"\x43", (), (F32,), Immediate.F32),
+    "i32.eqz": Opcode(b"\x45", (I32,), (I32,)),
+    **_run(0x46, "i32", COMPARISONS, (I32, I32), (I32,)),
+    **_run(0x5B, "f32", FLOAT_COMPARISONS, (F32, F32), (I32,)),
+    **_run(0x6A, "i32", "add sub mul div_s div_u rem_s rem_u and or xor shl shr_s shr_u", (I32, I32), (I32,)),
+    **_run(0x8B, "f32", "abs neg ceil floor trunc nearest sqrt", (F32,), (F32,)),
+    **_run(0x92, "f32", "add sub mul div min max copysign", (F32, F32), (F32,)),
+    "memory.copy": Opcode(b"\xfc\x0a\x00\x00", (I32, I32, I32), ()),
+    "memory.fill": Opcode(b"\xfc\x0b\x00", (I32, I32, I32), ()),
+}
+_VECTOR: dict[str, Opcode] = {
+    "v128.load": _simd(0, (I32,), immediate=Immediate.MEMORY),
+    "v128.load32_splat": _simd(9, (I32,), immediate=Immediate.MEMORY),
+    "v128.store": _simd(11, (I32, V128), (), Immediate.MEMORY),
+    "v128.const": _simd(12, (), immediate=Immediate.V128),
+    "i8x16.shuffle": _simd(13, (V128, V128), immediate=Immediate.SHUFFLE),
+    "i32x4.splat": _simd(17, (I32,)),
+    "f32x4.splat": _simd(19, (F32,)),
+    "i32x4.extract_lane": _simd(27, (V128,), (I32,), Immediate.LANE),
+    "f32x4.extract_lane": _simd(31, (V128,), (F32,), Immediate.LANE),
+    **_simd_run(55, "i32x4", COMPARISONS, (V128, V128)),
+    **_simd_run(65, "f32x4", FLOAT_COMPARISONS, (V128, V128)),
+    "v128.not": _simd(77, (V128,)),
+    **_simd_run(78, "v128", "and andnot or xor", (V128, V128)),
+    "v128.bitselect": _simd(82, (V128, V128, V128)),
+    "v128.any_true": _simd(83, (V128,), (I32,)),
+    "v128.load32_lane": _simd(86, (I32, V128), (V128,), Immediate.MEMORY_LANE),
+    "v128.store32_lane": _simd(90, (I32, V128), (), Immediate.MEMORY_LANE),
+    "v128.store64_lane": _simd(91, (I32, V128), (), Immediate.MEMORY_LANE),
+    "v128.load32_zero": _simd(92, (I32,), immediate=Immediate.MEMORY),
+    **_simd_run(103, "f32x4", "ceil floor trunc nearest", (V128,)),
+    "i32x4.all_true": _simd(163, (V128,), (I32,)),
+    **_simd_run(171, "i32x4", "shl shr_s shr_u", (V128, I32)),
+    **_simd_run(174, "i32x4", "add . . sub . . . mul min_s min_u max_s max_u", (V128, V128)),
+    **_simd_run(224, "f32x4", "abs neg . sqrt", (V128,)),
+    **_simd_run(228, "f32x4", "add sub mul div min max pmin pmax", (V128, V128)),
+    **_simd_run(248, "i32x4", "trunc_sat_f32x4_s trunc_sat_f32x4_u", (V128,)),
+    **_simd_run(250, "f32x4", "convert_i32x4_s convert_i32x4_u", (V128,)),
+}
+OPCODES = {**_SCALAR, **_VECTOR}
 """Every instruction that may be emitted, control flow and variables aside (those have methods of their own)."""

@@ -1,7 +1,8 @@
 """Reductions of one axis, and argmax.
 
-Over the last axis a sum goes through 16 partials and the tree 8-4-2-1: four vectors hold the partials. Over any other axis each kept element
-has one ascending accumulator, and vectors run over kept elements (semantics rule 3). Maxima have the same bits in any order.
+Over the last axis a sum goes through 16 partials and the tree 8-4-2-1: four vectors hold the partials. Over any other
+axis each kept element has one ascending accumulator, and vectors run over kept elements (semantics rule 3). Maxima
+have the same bits in any order.
 """
 
 import math
@@ -13,7 +14,7 @@ from synaptic_mesh.engine.wasm.function import Function, Local
 from synaptic_mesh.engine.wasm.loops import advance, counted, repeated
 from synaptic_mesh.engine.wasm.opcodes import ValueType
 
-I, F, V = ValueType.I32, ValueType.F32, ValueType.V128
+I32, F32, V128 = ValueType.I32, ValueType.F32, ValueType.V128
 PARTIAL_VECTORS = 4
 COLUMN_VECTORS = 4
 MINUS_INFINITY_BITS = 0xFF800000
@@ -46,8 +47,8 @@ def emit_reduction(f: Function, reduction: Reduction, source: Local, target: Loc
 
 
 def _rows(f: Function, r: Reduction, source: Local, target: Local) -> None:
-    row = f.local(I)
-    partials = f.locals_of(V, min(PARTIAL_VECTORS, max(1, -(-r.extent // LANES))))
+    row = f.local(I32)
+    partials = f.locals_of(V128, min(PARTIAL_VECTORS, max(1, -(-r.extent // LANES))))
     with counted(f, row, 0, r.outer, 1):
         for partial in partials:
             f.splat_bits(r.empty)
@@ -64,7 +65,7 @@ def _sum_row(f: Function, r: Reduction, source: Local, partials: list[Local]) ->
     block = PARTIAL_VECTORS * LANES
     whole = r.extent // block * block
     if whole:
-        position = f.local(I)
+        position = f.local(I32)
         with repeated(f, position, 0, whole, block):
             for vector, partial in enumerate(partials):
                 f.get(partial)
@@ -117,9 +118,9 @@ def _tree(f: Function, r: Reduction, partials: list[Local]) -> None:
 
 
 def _columns(f: Function, r: Reduction, source: Local, target: Local) -> None:
-    outer = f.local(I)
+    outer = f.local(I32)
     with counted(f, outer, 0, r.outer, 1):
-        column = f.local(I)
+        column = f.local(I32)
         done = 0
         for vectors in (COLUMN_VECTORS, 1):
             step = vectors * LANES
@@ -135,12 +136,12 @@ def _columns(f: Function, r: Reduction, source: Local, target: Local) -> None:
 
 def _column_block(f: Function, r: Reduction, source: Local, target: Local, vectors: int, count: int) -> None:
     """Join `count` columns at `source` over the whole axis; both pointers move past them."""
-    totals = f.locals_of(V, vectors)
+    totals = f.locals_of(V128, vectors)
     for total in totals:
         f.splat_bits(r.empty)
         f.set(total)
     if r.extent:
-        at, step = f.local(I), f.local(I)
+        at, step = f.local(I32), f.local(I32)
         f.get(source)
         f.set(at)
         with repeated(f, step, 0, r.extent, 1):
@@ -177,8 +178,8 @@ def store_lanes(f: Function, target: Local, value: Local, offset: int, lanes: in
 def emit_argmax(f: Function, shape: Shape, axis: int, source: Local, target: Local) -> None:
     """First position of the greatest element; the zeros tie, and the first NaN is greater than everything."""
     outer, extent, inner = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
-    o, j, k, at, best_at = f.locals_of(I, 5)
-    best, value = f.local(F), f.local(F)
+    o, j, k, at, best_at = f.locals_of(I32, 5)
+    best, value = f.local(F32), f.local(F32)
     with counted(f, o, 0, outer, 1):
         with counted(f, j, 0, inner, 1):
             f.get(source)

@@ -1,8 +1,9 @@
 """Unblocked matrix product for operands that fit in cache, with a fused chain on every finished tile.
 
-One strip of rows of A is packed with every element splatted to four lanes, then meets all columns of B; accumulators stay in registers for the
-whole sum, k ascending from +0, product and sum rounded by themselves. B is read where it lies when its columns are neighbours, or packed
-in panels first. Each (rows, columns) tile that occurs is emitted for itself, so edges cost code, not padding.
+One strip of rows of A is packed with every element splatted to four lanes, then meets all columns of B; accumulators
+stay in registers for the whole sum, k ascending from +0, product and sum rounded by themselves. B is read where it
+lies when its columns are neighbours, or packed in panels first. Each (rows, columns) tile that occurs is emitted for
+itself, so edges cost code, not padding.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from synaptic_mesh.engine.wasm.function import Function, Local
 from synaptic_mesh.engine.wasm.loops import advance, counted, repeated
 from synaptic_mesh.engine.wasm.opcodes import ValueType
 
-I, V = ValueType.I32, ValueType.V128
+I32, V128 = ValueType.I32, ValueType.V128
 TILES = {1: 32, 2: 16, 3: 12, 4: 8}
 """Rows of a tile -> its columns: 8 or 9 accumulators, which leave registers for operands."""
 UNROLL = 10
@@ -80,14 +81,14 @@ class Pointers(NamedTuple):
 
 def emit_product(f: Function, product: Product, pointers: Pointers, chain: Chain) -> None:
     """Emit the kernel for m, n >= 1 (k = 0 gives zeros through the chain)."""
-    panels = f.local(I)
+    panels = f.local(I32)
     f.get(pointers.work)
     f.i32(product.strip_bytes)
     f.emit("i32.add")
     f.set(panels)
     if product.packs_right and product.k:
         _pack_right(f, product, pointers.b, panels)
-    row, mr = f.local(I), product.rows
+    row, mr = f.local(I32), product.rows
     whole = product.m // mr * mr
     strip = _Strip(f, product, pointers, panels, chain, row)
     with counted(f, row, 0, whole, mr):
@@ -98,7 +99,7 @@ def emit_product(f: Function, product: Product, pointers: Pointers, chain: Chain
 
 def _each_panel(f: Function, product: Product, body: Callable[[Local, int], None]) -> None:
     """Call `body(first column, width)` for full panels in a loop and for the last one by itself."""
-    column, nr = f.local(I), product.columns
+    column, nr = f.local(I32), product.columns
     whole = product.n // nr * nr
     if whole == nr:
         f.i32(0)
@@ -118,12 +119,12 @@ def _each_panel(f: Function, product: Product, body: Callable[[Local, int], None
 
 def _pack_right(f: Function, product: Product, b: Local, panels: Local) -> None:
     """Panels of B one after another, each k by k, whole vectors; lanes past the edge hold whatever is there."""
-    target = f.local(I)
+    target = f.local(I32)
     f.get(panels)
     f.set(target)
 
     def panel(column: Local, width: int) -> None:
-        source, step = f.local(I), f.local(I)
+        source, step = f.local(I32), f.local(I32)
         f.get(b)
         f.get(column)
         f.i32(product.b_column)
@@ -151,7 +152,7 @@ def _collect(f: Function, source: Local, stride: int, vector: int, lanes: int) -
     start = vector * LANES * stride
     f.get(source)
     f.load("v128.load32_zero", start)
-    value = f.keep(V)
+    value = f.keep(V128)
     for lane in range(1, lanes):
         f.get(source)
         f.get(value)
@@ -177,7 +178,7 @@ class _Strip:
 
     def emit(self, mr: int) -> None:
         f, product = self.f, self.product
-        left = f.local(I)
+        left = f.local(I32)
         f.get(self.pointers.a)
         f.get(self.row)
         f.i32(product.a_row)
@@ -197,13 +198,13 @@ class _Strip:
             f.get(self.row)
             f.i32(4 * strides[0])
             f.emit("i32.mul")
-            offsets[strides] = f.keep(I)
+            offsets[strides] = f.keep(I32)
         return offsets
 
     def _tile(self, mr: int, column: Local, width: int, left: Local, row_offsets: dict[tuple[int, ...], Local]) -> None:
         f, product = self.f, self.product
         vectors = -(-width // LANES)
-        accumulators = [f.locals_of(V, vectors) for _ in range(mr)]
+        accumulators = [f.locals_of(V128, vectors) for _ in range(mr)]
         for line in accumulators:
             for accumulator in line:
                 f.splat_bits(0)
@@ -217,7 +218,7 @@ class _Strip:
             f.i32(4 * strides[1])
             f.emit("i32.mul")
             f.emit("i32.add")
-            offsets[strides] = f.keep(I)
+            offsets[strides] = f.keep(I32)
         for row, line in enumerate(accumulators):
             for vector, accumulator in enumerate(line):
                 lanes = min(LANES, width - vector * LANES)
@@ -226,7 +227,7 @@ class _Strip:
     def _operands(self, left: Local, column: Local, vectors: int) -> "_Operands":
         """Fresh pointers to the first step of A's strip and of B's columns."""
         f, product = self.f, self.product
-        pa, pb = f.local(I), f.local(I)
+        pa, pb = f.local(I32), f.local(I32)
         f.get(self.pointers.work if product.packs_left else left)
         f.set(pa)
         f.get(self.panels if product.packs_right else self.pointers.b)
@@ -245,7 +246,7 @@ class _Operands(NamedTuple):
 
 
 def _pack_left(f: Function, product: Product, left: Local, work: Local, mr: int) -> None:
-    source, target, step = f.locals_of(I, 3)
+    source, target, step = f.locals_of(I32, 3)
     f.get(left)
     f.set(source)
     f.get(work)
@@ -262,12 +263,13 @@ def _pack_left(f: Function, product: Product, left: Local, work: Local, mr: int)
 
 
 def _sum(f: Function, product: Product, operands: _Operands, mr: int, accumulators: list[list[Local]]) -> None:
-    """Add all k products. A never-taken branch between steps keeps the compiler from holding many steps in registers."""
+    """Add all k products. A never-taken branch between steps keeps the compiler from holding many steps in
+    registers."""
     pa, pb, b_step = operands
     a_step = 16 * mr if product.packs_left else product.a_k
     full = len(accumulators) * len(accumulators[0]) >= 8
     unroll = min(product.k, UNROLL if full else 4)
-    left = f.local(I)
+    left = f.local(I32)
     whole = product.k // unroll * unroll
     with f.block() as never:
         with repeated(f, left, 0, whole, unroll):
@@ -292,7 +294,7 @@ def _step(
     for vector in range(len(accumulators[0])):
         f.get(operands.pb)
         f.load("v128.load", step * operands.b_step + 16 * vector)
-        columns.append(f.keep(V))
+        columns.append(f.keep(V128))
     for row in range(mr):
         f.get(operands.pa)
         if product.packs_left:
@@ -300,7 +302,7 @@ def _step(
         else:
             f.load("f32.load", step * product.a_k + row * product.a_row)
             f.emit("f32x4.splat")
-        a = f.keep(V)
+        a = f.keep(V128)
         for accumulator, column in zip(accumulators[row], columns, strict=True):
             f.get(accumulator)
             f.get(a)

@@ -1,16 +1,16 @@
 """Four 32-bit lanes as a value: what polynomials and fused elementwise chains are written against.
 
-Each operation emits its instructions and leaves the result in a fresh local. Compilers of WebAssembly turn locals back into plain values,
-so this costs nothing, and a value may be used any number of times.
+Each operation emits its instructions and leaves the result in a fresh local. Compilers of WebAssembly turn locals
+back into plain values, so this costs nothing, and a value may be used any number of times.
 """
 
-from synaptic_mesh.base.errors import broken
+from synaptic_mesh.base.errors import invariant
 from synaptic_mesh.engine import polynomials
 from synaptic_mesh.engine.ir import DType, Node, Op
 from synaptic_mesh.engine.wasm.function import Function, Local
 from synaptic_mesh.engine.wasm.opcodes import ValueType
 
-V = ValueType.V128
+V128 = ValueType.V128
 
 
 class LocalOps:
@@ -22,20 +22,20 @@ class LocalOps:
     def constant(self, bits: int) -> Local:
         """Four lanes of one u32 pattern."""
         self.f.splat_bits(bits)
-        return self.f.keep(V)
+        return self.f.keep(V128)
 
     def unary(self, name: str, a: Local) -> Local:
         """The v128 instruction `name` of one operand."""
         self.f.get(a)
         self.f.emit(name)
-        return self.f.keep(V)
+        return self.f.keep(V128)
 
     def binary(self, name: str, a: Local, b: Local) -> Local:
         """The v128 instruction `name` of two operands."""
         self.f.get(a)
         self.f.get(b)
         self.f.emit(name)
-        return self.f.keep(V)
+        return self.f.keep(V128)
 
     def add(self, a: Local, b: Local) -> Local:
         """f32 a + b."""
@@ -78,7 +78,7 @@ class LocalOps:
         for value in (yes, no, mask):
             self.f.get(value)
         self.f.emit("v128.bitselect")
-        return self.f.keep(V)
+        return self.f.keep(V128)
 
     def truncate(self, a: Local) -> Local:
         """f32 -> i32 toward zero, saturating; NaN gives 0."""
@@ -116,7 +116,7 @@ class LocalOps:
         self.f.get(a)
         self.f.i32(count)
         self.f.emit(name)
-        return self.f.keep(V)
+        return self.f.keep(V128)
 
 
 _POLYNOMIALS = {
@@ -156,6 +156,5 @@ def apply(ops: LocalOps, node: Node, operand_dtype: DType, operands: list[Local]
         return ops.binary(_FLOAT[op], *operands)
     if op in _INTEGER:
         return ops.binary(_INTEGER[op], *operands)
-    if op in _ORDERED:
-        return ops.binary(_ORDERED[op] + ("_u" if operand_dtype is DType.U32 else "_s"), *operands)
-    broken(f"{op.value} is not elementwise")
+    invariant(op in _ORDERED, f"{op.value} is not elementwise")
+    return ops.binary(_ORDERED[op] + ("_u" if operand_dtype is DType.U32 else "_s"), *operands)
