@@ -1,0 +1,55 @@
+from synaptic_mesh.base.ids import PeerId
+from synaptic_mesh.identity.committee import committee_of
+from synaptic_mesh.ledger.jobs import UpdateState
+from synaptic_mesh.ledger.judging import Outcome, find_truth, judge
+from synaptic_mesh.ledger.manifest import BlobRef
+from synaptic_mesh.ledger.transactions import Verdict
+
+AUDITORS = [PeerId(bytes([letter]) * 32) for letter in range(1, 5)]
+COMMITTEE = committee_of(0, dict.fromkeys(AUDITORS, 1))
+WORKER = bytes(32)
+
+
+def verdict(delta: str = "d", trace: str = "t", witness: str = "x") -> Verdict:
+    return Verdict(WORKER, delta.encode(), trace.encode(), witness.encode())
+
+
+def update(delta: str = "d", trace: str = "t", witness: str = "x") -> UpdateState:
+    return UpdateState(WORKER, BlobRef(delta.encode(), 1), trace.encode(), b"", (), witness.encode(), None)
+
+
+def outcome(claim: UpdateState, *verdicts: Verdict) -> Outcome:
+    return judge(claim, dict(zip(AUDITORS, verdicts, strict=False)), COMMITTEE).outcome
+
+
+def test_three_equal_results_of_four_decide() -> None:
+    lazy = verdict(witness="guess")
+    judgement = judge(update(), dict(zip(AUDITORS, [verdict(), lazy, verdict(), verdict()], strict=True)), COMMITTEE)
+    assert judgement.outcome is Outcome.ACCEPTED
+    assert judgement.auditors == (AUDITORS[0], AUDITORS[2], AUDITORS[3])
+
+
+def test_each_differing_part_is_a_lie() -> None:
+    for claim in (update(delta="e"), update(trace="e"), update(witness="e"), update(delta="e", witness="")):
+        assert outcome(claim, verdict(), verdict(), verdict()) is Outcome.FALSE
+
+
+def test_silence_is_not_a_lie() -> None:
+    assert outcome(update(witness=""), verdict(), verdict(), verdict()) is Outcome.SILENT
+
+
+def test_without_a_quorum_of_equal_results_nothing_is_known() -> None:
+    assert outcome(update(delta="e"), verdict(), verdict()) is Outcome.UNDECIDED
+    assert outcome(update(delta="e"), verdict(), verdict(), verdict("1"), verdict("2")) is Outcome.UNDECIDED
+    assert outcome(update()) is Outcome.UNDECIDED
+
+
+def test_equal_deltas_with_different_witnesses_are_not_one_result() -> None:
+    guesses = [verdict(witness=str(index)) for index in range(4)]
+    assert find_truth(dict(zip(AUDITORS, guesses, strict=True)), COMMITTEE) == (None, ())
+
+
+def test_stake_decides_and_not_heads() -> None:
+    committee = committee_of(0, dict(zip(AUDITORS, [7, 1, 1, 1], strict=True)))
+    truth, auditors = find_truth({AUDITORS[0]: verdict(), AUDITORS[1]: verdict("e")}, committee)
+    assert (truth, auditors) == (verdict(), (AUDITORS[0],))
