@@ -1,0 +1,135 @@
+"""The cached counts say what the definition says on random DAGs with twins; two views of one DAG never disagree."""
+
+from random import Random
+
+import pytest
+
+from synaptic_mesh.base.seeds import derive_random
+from synaptic_mesh.consensus.committer import Decision, Verdict, decide_all, decided_prefix
+from synaptic_mesh.consensus.dag import Dag
+from synaptic_mesh.consensus.drawing import Drawing, drawn_committee
+from synaptic_mesh.consensus.leaders import LeaderSchedule
+from synaptic_mesh.consensus.settings import mysticeti
+from synaptic_mesh.consensus.tally import Committer
+
+
+def empty(size: int) -> Drawing:
+    committee = drawn_committee((1,) * size)
+    rules = mysticeti(committee)
+    return Drawing(committee, Dag(committee, rules.parent_stake), rules)
+
+
+def random_text(random: Random, size: int, rounds: int, liars: int) -> list[str]:
+    """Blocks in causal order, each with a random quorum of parents; the first `liars` authors make twins. How often the
+    leader is among the parents varies, so that there are commits, skips and undecided stretches.
+    """
+    quorum = 2 * size // 3 + 1
+    names: list[list[str]] = [[f"{chr(65 + author)}0"] for author in range(size)]
+    text = []
+    leader_love = random.choice((0.1, 0.4, 0.7, 0.95))
+    for round_ in range(1, rounds + 1):
+        produced: list[list[str]] = []
+        for author in range(size):
+            letter = chr(65 + author)
+            own = names[author]
+            twins = []
+            for twin in range(random.choice((1, 1, 2)) if author < liars else 1):
+                others = [other for other in range(size) if other != author and names[other]]
+                random.shuffle(others)
+                leader = (round_ - 1) % size  # of the round that this block votes in
+                if leader in others:
+                    others.remove(leader)
+                    others.insert(0 if random.random() < leader_love else len(others), leader)
+                count = random.randint(quorum - 1, max(quorum - 1, len(others)))
+                chosen = [random.choice(names[other]) for other in others[:count]]
+                name = f"{letter}{round_}" + "'" * twin
+                text.append(f"{name}:[{' '.join([random.choice(own), *chosen])}]")
+                twins.append(name)
+            produced.append(twins)
+        names = produced
+    return text
+
+
+def shown(decisions: list[Decision]) -> list[tuple[int, str, bytes]]:
+    return [(d.round, d.verdict.value, d.leader.digest if d.leader else b"") for d in decisions]
+
+
+def advance(committer: Committer, into: list[Decision]) -> None:
+    while (decision := committer.next_decision()) is not None:
+        committer.advance()
+        into.append(decision)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_tally_equals_definition(seed: int) -> None:
+    random = derive_random(seed, "tally")
+    size = random.choice((4, 4, 7))
+    drawing = empty(size)
+    schedule = LeaderSchedule(drawing.committee)
+    committer = Committer(drawing.dag, drawing.rules, schedule)
+    decided: list[Decision] = []
+    for step, block in enumerate(random_text(random, size, 16, liars=(size - 1) // 3)):
+        drawing.draw(block)
+        committer.note(drawing.vertices[block.split(":")[0]])
+        advance(committer, decided)
+        if step % 5 == 0:
+            definition = decide_all(drawing.dag, drawing.rules, schedule.leader, 0)
+            assert shown(decided) == shown(decided_prefix(definition))
+
+
+def test_the_random_dags_reach_every_kind_of_decision() -> None:
+    kinds = set()
+    for seed in range(40):
+        random = derive_random(seed, "tally")
+        size = random.choice((4, 4, 7))
+        drawing = empty(size)
+        drawing.draw("; ".join(random_text(random, size, 16, liars=(size - 1) // 3)))
+        for d in decide_all(drawing.dag, drawing.rules, LeaderSchedule(drawing.committee).leader, 0):
+            kinds.add((d.verdict, d.direct))
+    assert {(Verdict.COMMIT, True), (Verdict.COMMIT, False), (Verdict.SKIP, True), (Verdict.SKIP, False)} <= kinds
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_views_of_one_dag_never_disagree(seed: int) -> None:
+    """Nodes see causally closed parts of the blocks; their decided prefixes are prefixes of one another."""
+    random = derive_random(seed, "views")
+    text = {block.split(":")[0]: block for block in random_text(random, 4, 18, liars=1)}
+    parents = {name: block.split("[")[1].rstrip("]").split() for name, block in text.items()}
+    prefixes = []
+    for _ in range(6):
+        newest = random.randint(8, 18)
+        tips = [name for name in text if newest - 2 <= int(name[1:].rstrip("'")) <= newest]
+        closed: set[str] = set()
+        todo = random.sample(tips, random.randint(1, len(tips)))
+        while todo:
+            name = todo.pop()
+            if name in text and name not in closed:
+                closed.add(name)
+                todo.extend(parents[name])
+        view = empty(4)
+        committer = Committer(view.dag, view.rules, LeaderSchedule(view.committee))
+        seen: list[Decision] = []
+        for name in [name for name in text if name in closed]:
+            view.draw(text[name])
+            committer.note(view.vertices[name])
+            advance(committer, seen)
+        prefixes.append(shown(seen))
+    longest = max(prefixes, key=len)
+    assert longest
+    assert all(longest[: len(prefix)] == prefix for prefix in prefixes)
+
+
+def test_reset_counts_again() -> None:
+    """After a reset the same decisions come out: nothing is lost with the cached counts."""
+    drawing = empty(4)
+    committer = Committer(drawing.dag, drawing.rules, LeaderSchedule(drawing.committee))
+    drawing.draw("; ".join(f"{a}{r}:[*]" for r in range(1, 8) for a in "ABCD"))
+    for vertex in drawing.vertices.values():
+        committer.note(vertex)
+    first = committer.next_decision()
+    committer.advance()
+    committer.reset()
+    rest: list[Decision] = []
+    advance(committer, rest)
+    assert first is not None
+    assert [first.round, *[d.round for d in rest]] == [1, 2, 3, 4, 5]
