@@ -1,4 +1,4 @@
-"""Drawn vectors for the commit rule, each decided twice: by the definition (`committer`) and by cached counts (`tally`).
+"""Drawn vectors for the commit rule, each decided twice: by definition (`committer`) and by cached counts (`tally`).
 
 With four validators of stake 1: q = 3, f = 1, and the leaders of rounds 1..7 are B C D A B C D.
 """

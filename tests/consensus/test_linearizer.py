@@ -62,7 +62,7 @@ def test_commits_form_a_chain() -> None:
 
 
 def test_the_gc_round_of_the_previous_commit_bounds_this_one() -> None:
-    """gc_depth 2: the commit of round 4 leaves gc round 2, so the next does not order D1 and D2, which came too late."""
+    """gc_depth 2: the commit of round 4 leaves gc round 2, so the next does not order D1 and D2, who came late."""
     text = f"{full(1)}; A2:[A1 B1 C1]; B2:[B1 A1 C1]; C2:[C1 A1 B1]; D2:[*]"
     for round_ in (3, 4):
         text += "; " + "; ".join(f"{a}{round_}:[* -D{round_ - 1}]" for a in "ABC")
