@@ -57,8 +57,9 @@ def cases() -> Iterator[Case]:
     yield _case("movement", _movement, {"x": _awkward("movement", (3, 5, 7)), "v": _awkward("movement/v", (5,))})
     yield _case("matmul", _matmuls, _matmul_inputs())
     yield _case("indexing", _indexing, _indexing_inputs(0, 6))
-    yield _case("index_negative", _indexing, _indexing_inputs(-1, 6))
-    yield _case("index_high", _indexing, _indexing_inputs(0, 7))
+    for kind, function in INDEXING.items():
+        for fault, low, high in (("low", -1, 6), ("least", -(2**31), 6), ("high", 0, 7)):
+            yield _case(f"{kind}_{fault}", function, _indexing_inputs(low, high))
     yield _case("not_finite", lambda x: {"y": x}, {"x": _awkward("not_finite", (9,))}, checked=["y"])
     yield _classifier("classifier_sgd", SGD(0.05))
     yield _classifier("classifier_adamw", AdamW(0.01))
@@ -145,12 +146,15 @@ def _matmuls(**inputs: Tensor) -> Tensors:
     return outputs
 
 
-def _indexing(table: Tensor, updates: Tensor, index: Tensor) -> Tensors:
-    return {
-        "one_hot": one_hot(index, 7),
-        "gather": gather(table, index),
-        "scatter_add": scatter_add(updates, index, 7),
-    }
+INDEXING: dict[str, Callable[..., Tensors]] = {
+    "one_hot": lambda index, **_: {"one_hot": one_hot(index, 7)},
+    "gather": lambda index, table, **_: {"gather": gather(table, index)},
+    "scatter_add": lambda index, updates, **_: {"scatter_add": scatter_add(updates, index, 7)},
+}
+
+
+def _indexing(**inputs: Tensor) -> Tensors:
+    return {name: y for function in INDEXING.values() for name, y in function(**inputs).items()}
 
 
 def _classifier_loss(p: Tensors, batch: Tensors) -> Tensor:

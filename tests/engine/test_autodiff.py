@@ -1,0 +1,262 @@
+"""Values and gradients against float64: an independent interpreter of the graph, and central differences through it."""
+
+# ruff: noqa: ARG005  (tables of lambdas with one signature)
+
+import numpy as np
+import pytest
+
+from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.engine.autodiff import gradients, value_and_grad
+from synaptic_mesh.engine.composites import cross_entropy, dense, log_softmax, mean, mse, relu, softmax
+from synaptic_mesh.engine.initializers import uniform
+from synaptic_mesh.engine.ir import DType, Op
+from synaptic_mesh.engine.reference import ReferenceBackend
+from synaptic_mesh.engine.trace import (
+    Spec,
+    exp,
+    f32,
+    floor,
+    gather,
+    i32,
+    log,
+    matmul,
+    maximum,
+    minimum,
+    one_hot,
+    scatter_add,
+    sigmoid,
+    sqrt,
+    stop_gradient,
+    tanh,
+    trace,
+    where,
+)
+
+STEP = 1e-6
+"""Of the central difference in float64: truncation and rounding are both under 1e-8 for these functions."""
+RTOL, ATOL = 2e-5, 2e-5
+"""A few hundred f32 roundings (6e-8 each) of values near one."""
+
+
+def _scatter(node, updates, index):
+    table = np.zeros(node.shape)
+    np.add.at(table, index, updates)
+    return table
+
+
+def _flip(array, flag):
+    return array.T if flag else array
+
+
+FLOAT64 = {
+    Op.NEG: lambda n, a: -a,
+    Op.ABS: lambda n, a: np.abs(a),
+    Op.SQRT: lambda n, a: np.sqrt(a),
+    Op.FLOOR: lambda n, a: np.floor(a),
+    Op.EXP: lambda n, a: np.exp(a),
+    Op.LOG: lambda n, a: np.log(a),
+    Op.TANH: lambda n, a: np.tanh(a),
+    Op.SIGMOID: lambda n, a: 1 / (1 + np.exp(-a)),
+    Op.DIV: lambda n, a, b: a / b,
+    Op.ADD: lambda n, a, b: a + b,
+    Op.SUB: lambda n, a, b: a - b,
+    Op.MUL: lambda n, a, b: a * b,
+    Op.MIN: lambda n, a, b: np.minimum(a, b),
+    Op.MAX: lambda n, a, b: np.maximum(a, b),
+    Op.LT: lambda n, a, b: a < b,
+    Op.LE: lambda n, a, b: a <= b,
+    Op.EQ: lambda n, a, b: a == b,
+    Op.SELECT: lambda n, c, a, b: np.where(c, a, b),
+    Op.RESHAPE: lambda n, a: a.reshape(n.shape),
+    Op.TRANSPOSE: lambda n, a: a.transpose(n.attributes.axes),
+    Op.REDUCE_SUM: lambda n, a: a.sum(n.attributes.axes[0]),
+    Op.REDUCE_MAX: lambda n, a: a.max(n.attributes.axes[0]),
+    Op.MATMUL: lambda n, a, b: _flip(a, n.attributes.transpose_left) @ _flip(b, n.attributes.transpose_right),
+    Op.BROADCAST: lambda n, a: np.broadcast_to(
+        np.expand_dims(a, tuple(i for i in range(len(n.shape)) if i not in n.attributes.axes)), n.shape
+    ),
+    Op.ONE_HOT: lambda n, i: np.eye(n.shape[-1])[i],
+    Op.GATHER: lambda n, table, i: table[i],
+    Op.SCATTER_ADD: _scatter,
+}
+
+
+def evaluate64(graph, inputs):
+    """Every output in float64, by numpy's own functions."""
+    values = []
+    for node in graph.nodes:
+        if node.op is Op.INPUT:
+            values.append(inputs[node.attributes.name])
+        elif node.op is Op.CONSTANT:
+            bits = np.frombuffer(node.attributes.bits, np.uint32)
+            numbers = bits.view(np.float32).astype(np.float64) if node.dtype is DType.F32 else bits.view(np.int32)
+            values.append(np.full(node.shape, numbers[0]) if node.is_splat else numbers.reshape(node.shape))
+        else:
+            values.append(FLOAT64[node.op](node, *(values[i] for i in node.inputs)))
+    return {name: values[i] for name, i in graph.outputs.items()}
+
+
+def differences(graph, inputs, name):
+    """Central differences of output "loss" with respect to every element of input `name`, in float64."""
+    result = np.zeros(inputs[name].shape)
+    for at in np.ndindex(result.shape):
+        sides = []
+        for sign in (1, -1):
+            moved = {key: np.array(array) for key, array in inputs.items()}
+            moved[name][at] += sign * STEP
+            sides.append(evaluate64(graph, moved)["loss"])
+        result[at] = (sides[0] - sides[1]) / (2 * STEP)
+    return result
+
+
+def check(function, arrays, extra=None):
+    """Gradients and value of sum(function * weights) agree with float64."""
+    extra = extra or {}
+    specs = {name: Spec(array.shape) for name, array in arrays.items()}
+    specs |= {name: i32(*array.shape) for name, array in extra.items()}
+
+    def build(**tensors):
+        y = function(*tensors.values())
+        weights = uniform(9, "weights", y.shape, 1.0)
+        loss = (y * y.builder.array(weights)).sum()
+        found = gradients(loss, [tensors[name] for name in arrays])
+        return {"loss": loss, **{f"d_{name}": g for name, g in zip(arrays, found, strict=True)}}
+
+    graph = trace(build, specs)
+    found = ReferenceBackend().compile(graph)({**arrays, **extra})
+    exact = {name: array.astype(np.float64) for name, array in arrays.items()} | extra
+    np.testing.assert_allclose(found["loss"], evaluate64(graph, exact)["loss"], rtol=RTOL, atol=ATOL)
+    for name, array in arrays.items():
+        assert found[f"d_{name}"].shape == array.shape
+        np.testing.assert_allclose(found[f"d_{name}"], differences(graph, exact, name), rtol=RTOL, atol=ATOL)
+
+
+A = uniform(0, "autodiff/a", (3, 4), 1.0)
+B = uniform(0, "autodiff/b", (3, 4), 1.0)
+ROW = uniform(0, "autodiff/row", (4,), 1.0)
+POSITIVE = np.abs(A) + np.float32(0.5)
+SQUARE = uniform(0, "autodiff/square", (4, 3), 1.0)
+CUBE = uniform(0, "autodiff/cube", (2, 3, 4), 1.0)
+LABELS = np.array([1, 3, 1], np.int32)
+
+
+@pytest.mark.parametrize(
+    ("function", "arrays"),
+    [
+        (lambda a: -a, {"a": A}),
+        (abs, {"a": A}),
+        (sqrt, {"a": POSITIVE}),
+        (exp, {"a": A}),
+        (log, {"a": POSITIVE}),
+        (tanh, {"a": A}),
+        (sigmoid, {"a": A}),
+        (lambda a: a * floor(a * 3.0), {"a": A}),
+        (lambda a, b: a + b, {"a": A, "b": B}),
+        (lambda a, b: a - b, {"a": A, "b": ROW}),
+        (lambda a, b: a * b, {"a": A, "b": ROW}),
+        (lambda a, b: a / b, {"a": A, "b": POSITIVE}),
+        (minimum, {"a": A, "b": B}),
+        (maximum, {"a": A, "b": B}),
+        (lambda a, b: where(a < b, a * 2.0, b * b), {"a": A, "b": B}),
+        (lambda a: a.reshape(2, 6), {"a": A}),
+        (lambda a: a.transpose(2, 0, 1), {"a": CUBE}),
+        (lambda a: a.broadcast_to((2, 3, 4)), {"a": A}),
+        (lambda a: a.repeat(1, 5), {"a": A}),
+        (lambda a: a.sum(0), {"a": CUBE}),
+        (lambda a: a.sum(1), {"a": CUBE}),
+        (lambda a: a.sum(2), {"a": CUBE}),
+        (lambda a: a.max(0), {"a": CUBE}),
+        (lambda a: a.max(2), {"a": CUBE}),
+        (lambda a: mean(a, 1), {"a": CUBE}),
+        (lambda a, b: a @ b, {"a": A, "b": SQUARE}),
+        (lambda a, b: matmul(a, b, transpose_left=True), {"a": A, "b": B}),
+        (lambda a, b: matmul(a, b, transpose_right=True), {"a": A, "b": B}),
+        (lambda a, b: matmul(a, b, transpose_left=True, transpose_right=True), {"a": A, "b": SQUARE}),
+        (relu, {"a": A}),
+        (softmax, {"a": A}),
+        (log_softmax, {"a": A}),
+        (mse, {"prediction": A, "target": B}),
+        (lambda a, b: a * b + a * a - tanh(a) * b, {"a": A, "b": B}),
+    ],
+)
+def test_values_and_gradients(function, arrays):
+    check(function, arrays)
+
+
+def test_gradients_through_indices():
+    check(lambda t, i: gather(t, i), {"t": SQUARE}, {"i": LABELS})
+    check(lambda u, i: scatter_add(u, i, 5), {"u": A}, {"i": LABELS})
+    check(lambda a, i: one_hot(i, 4) * a, {"a": A}, {"i": LABELS})
+    check(cross_entropy, {"logits": A}, {"labels": LABELS})
+
+
+def test_a_whole_network():
+    def network(x, w1, b1, w2, b2, y):
+        return cross_entropy(dense(tanh(dense(x, w1, b1)), w2, b2), y)
+
+    shapes = {"x": (3, 5), "w1": (5, 6), "b1": (6,), "w2": (6, 4), "b2": (4,)}
+    check(network, {name: uniform(1, name, shape, 1.0) for name, shape in shapes.items()}, {"y": LABELS})
+
+
+def test_cross_entropy_of_large_logits_is_finite_and_right():
+    graph = trace(lambda z, y: cross_entropy(z, y), {"z": f32(2, 3), "y": i32(2)})
+    logits = np.array([[1000, 0, -1000], [0, 88, 89]], np.float32)
+    found = ReferenceBackend().compile(graph)({"z": logits, "y": np.array([0, 1], np.int32)})["output"]
+    np.testing.assert_allclose(found, np.log1p(np.e) / 2, rtol=1e-6)
+
+
+def derivative(function, x):
+    graph = trace(lambda x: gradients(function(x).sum(), [x])[0], {"x": f32(*x.shape)})
+    return ReferenceBackend().compile(graph)({"x": x})["output"]
+
+
+@pytest.mark.parametrize(
+    ("function", "x", "expected"),
+    [
+        (relu, [-1, 0, -0.0, 1], [0, 0, 0, 1]),
+        (abs, [-1, 0, -0.0, 1], [-1, 0, 0, 1]),
+        (lambda x: x.max(0), [2, 1, 2], [0.5, 0, 0.5]),
+        (lambda x: stop_gradient(x * x) + x, [3, 4], [1, 1]),
+        (lambda x: x.builder.constant(1.0), [3], [0]),
+        (lambda x: floor(x), [1.5], [0]),
+        (lambda x: x.convert(DType.I32).convert(DType.F32), [1.5], [0]),
+    ],
+)
+def test_gradients_at_the_corners(function, x, expected):
+    np.testing.assert_array_equal(derivative(function, np.array(x, np.float32)), np.array(expected, np.float32))
+
+
+def test_contributions_are_added_in_the_order_of_use():
+    """Gradients 2^24, 1, 1, -2^24 of four uses: from the left they give 0, from the right 2 would stay."""
+    big = 2.0**24
+
+    def function(x):
+        first, second, third, fourth = x * big, x * 1.0, x * 1.0, x * -big
+        return fourth + third + second + first
+
+    assert derivative(function, np.ones(1, np.float32)).tolist() == [0.0]
+
+
+def test_only_what_is_asked_for_is_differentiated():
+    def build(x, w):
+        return {"g": gradients((x @ w).sum(), [w])[0]}
+
+    nodes = trace(build, {"x": f32(2, 3), "w": f32(3, 4)}).nodes
+    assert sum(node.op is Op.MATMUL for node in nodes) == 2
+
+
+def test_value_and_grad_keeps_names():
+    def build(w, x):
+        loss, gradient = value_and_grad(lambda p, rows: (rows * p["w"]).sum())({"w": w}, x)
+        return {"loss": loss, **{f"d_{name}": g for name, g in gradient.items()}}
+
+    graph = trace(build, {"w": f32(2), "x": f32(2)})
+    found = ReferenceBackend().compile(graph)({"w": np.ones(2, np.float32), "x": np.array([3, 4], np.float32)})
+    assert (found["loss"].tolist(), found["d_w"].tolist()) == (7.0, [3.0, 4.0])
+
+
+def test_only_scalars_are_differentiated():
+    with pytest.raises(LocalError, match=r"not f32 \(2,\): sum it first"):
+        trace(lambda x: gradients(x, [x])[0], {"x": f32(2)})
+    with pytest.raises(LocalError, match="must be f32"):
+        trace(lambda x, i: gradients(x.sum(), [i])[0], {"x": f32(2), "i": i32(2)})
