@@ -1,19 +1,20 @@
 """Models on disk: one safetensors file that holds everything, and beside it the same manifest as readable JSON.
 
 The manifest lies in the container's metadata under METADATA_KEY, so a copied file is still a whole model, and replacing
-the file is atomic. It names the digest of the parameters: damage is noticed. The .json copy is for people; nothing
-reads it.
+the file is atomic. Beside it, under DIGEST_KEY, stands a BLAKE3 over manifest and parameters: damage is noticed. It
+proves no origin: that is what the run record is for. The .json copy is for people; nothing reads it.
 """
 
 import base64
 import binascii
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 from blake3 import blake3
 
-from synaptic_mesh.base.arrays import canonical_bytes
+from synaptic_mesh.base.arrays import F32, canonical_bytes
 from synaptic_mesh.base.errors import LocalError, PeerError, ResourceError
 from synaptic_mesh.training.model import Provenance, TrainedModel, check_model
 from synaptic_mesh.training.prepared import ClassTarget, decode_prepared_untrusted, encode_prepared
@@ -21,6 +22,7 @@ from synaptic_mesh.training.safetensors import decode_safetensors_untrusted, enc
 
 SCHEMA = "synaptic-mesh/model/1"
 METADATA_KEY = "synaptic_mesh"
+DIGEST_KEY = "blake3"
 FILE_NAME = "model.safetensors"
 """The model's file when a directory is named."""
 FILE_BYTES_MAX = 1 << 30
@@ -37,8 +39,6 @@ class ModelManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     columns: list[str]
     prepared: str
     """Base64 of the canonical record."""
-    parameters_digest: str
-    """BLAKE3 over the parameters' canonical bytes, in the order of the file."""
     provenance: Provenance
 
 
@@ -53,7 +53,6 @@ def model_manifest(model: TrainedModel) -> ModelManifest:
         classes=list(target.classes) if isinstance(target, ClassTarget) else [],
         columns=[column.name for column in model.prepared.columns],
         prepared=base64.b64encode(encode_prepared(model.prepared)).decode(),
-        parameters_digest=_parameters_digest(model),
         provenance=model.provenance,
     )
 
@@ -62,7 +61,7 @@ def encode_model(model: TrainedModel) -> bytes:
     """Return the bytes of the model's file; equal models give equal bytes. Raises LocalError if parts do not fit."""
     check_model(model)
     text = msgspec.json.encode(model_manifest(model)).decode()
-    return encode_safetensors(model.parameters, {METADATA_KEY: text})
+    return encode_safetensors(model.parameters, {METADATA_KEY: text, DIGEST_KEY: _digest(text, model.parameters)})
 
 
 def decode_model_untrusted(data: bytes) -> TrainedModel:
@@ -70,6 +69,8 @@ def decode_model_untrusted(data: bytes) -> TrainedModel:
     tensors, metadata = decode_safetensors_untrusted(data)
     if METADATA_KEY not in metadata:
         raise PeerError("the file holds tensors but no model manifest")
+    if metadata.get(DIGEST_KEY) != _digest(metadata[METADATA_KEY], tensors):
+        raise PeerError("its content does not have the digest that it states")
     try:
         manifest = msgspec.json.decode(metadata[METADATA_KEY], type=ModelManifest)
         prepared = decode_prepared_untrusted(base64.b64decode(manifest.prepared, validate=True))
@@ -83,8 +84,6 @@ def decode_model_untrusted(data: bytes) -> TrainedModel:
         expected = model_manifest(model)
     except LocalError as error:
         raise PeerError(str(error)) from None
-    if manifest.parameters_digest != expected.parameters_digest:
-        raise PeerError("its parameters do not have the digest that its manifest states")
     if manifest != expected:
         raise PeerError("its manifest contradicts its record of the columns")
     return model
@@ -135,9 +134,10 @@ def model_path(path: Path) -> Path:
     return path if path.suffix == ".safetensors" else path / FILE_NAME
 
 
-def _parameters_digest(model: TrainedModel) -> str:
-    hasher = blake3()
-    for tensor in model.parameters.values():
+def _digest(manifest_text: str, parameters: Mapping[str, F32]) -> str:
+    """BLAKE3 over the manifest's text and the parameters' canonical bytes, in the order of the file."""
+    hasher = blake3(manifest_text.encode())
+    for tensor in parameters.values():
         hasher.update(canonical_bytes(tensor))
     return hasher.hexdigest()
 
