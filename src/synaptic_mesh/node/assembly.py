@@ -103,8 +103,8 @@ class Assembly:
         self._effects = [Notice(f"replayed {len(replayed)} commits from the log")] if replayed else []
         self._live = True
         self._route_consensus([e for e in effects if not isinstance(e, consensus.Committed)], now_ms)
-        for job in self.ledger.jobs():
-            self._job_changed(job, now_ms)
+        for state in self.ledger.jobs():
+            self._job_changed(state.job, now_ms)
         return self._take()
 
     def handle(self, event: Event, now_ms: int) -> list[Effect]:
@@ -123,7 +123,7 @@ class Assembly:
             case Submit(action):
                 self._submit(action, now_ms)
             case _:
-                for participant in self._participants.values():
+                for participant in list(self._participants.values()):
                     self._route_collab(participant.handle(event, now_ms), now_ms)
         return self._take()
 
@@ -131,7 +131,7 @@ class Assembly:
         """Called at or after `deadline_ms()`."""
         self._route_consensus(self._core.handle_deadline(now_ms), now_ms)
         self._send_transactions(self._outbox.resend(now_ms), now_ms)
-        for participant in self._participants.values():
+        for participant in list(self._participants.values()):
             due = participant.deadline_ms()
             if due is not None and due <= now_ms:
                 self._route_collab(participant.handle_deadline(now_ms), now_ms)
@@ -139,8 +139,9 @@ class Assembly:
 
     def deadline_ms(self) -> int | None:
         """The earliest deadline of any machine inside."""
-        machines = (self._core, self._outbox, *self._participants.values())
-        return min((at for machine in machines if (at := machine.deadline_ms()) is not None), default=None)
+        deadlines = [self._core.deadline_ms(), self._outbox.deadline_ms()]
+        deadlines += [participant.deadline_ms() for participant in self._participants.values()]
+        return min((at for at in deadlines if at is not None), default=None)
 
     def _take(self) -> list[Effect]:
         effects, self._effects = self._effects, []
@@ -230,7 +231,7 @@ class Assembly:
         transactions: Sequence[VerifiedTransaction],
         now_ms: int,
     ) -> list[bytes]:
-        votes = {verified.id: verified.transaction.action for verified in transactions}
+        votes = {verified.id: verified.transaction for verified in transactions}
         changed: list[bytes] = []
         for event in events:
             if isinstance(event, ledger_events.JobChanged):
@@ -239,17 +240,19 @@ class Assembly:
             self._effects.append(LedgerNote(event))
             if not isinstance(event, ledger_events.TransactionApplied):
                 continue
-            if event.sender == self._peer and (event.accepted or self.ledger.nonce(self._peer) > event.nonce):
+            if event.sender == self._peer and (event.accepted or self.ledger.account(self._peer).nonce > event.nonce):
                 self._send_transactions(self._outbox.consumed(event.nonce, event.id, now_ms), now_ms)
-            action = votes.get(event.id)
-            if event.accepted and isinstance(action, VoteRoot):
-                self._effects.append(VoteNote(action.ref.job, action.ref.step, originals[event.id]))
+            vote = votes.get(event.id)
+            if event.accepted and vote is not None and isinstance(vote.action, VoteRoot):
+                self._effects.append(VoteNote(vote, originals[event.id]))
         return changed
 
     # --- jobs
 
     def _job_changed(self, job: bytes, now_ms: int) -> None:
         state = self.ledger.job(job)
+        if state is None:
+            return
         self._effects.append(JobNote(state, self.ledger.progress_ms))
         if not self._live:
             return
@@ -260,6 +263,8 @@ class Assembly:
             participant = self._participants[job] = self._new_participant()
         event = collab.JobChanged(state, self.ledger.progress_ms)
         self._route_collab(participant.handle(event, now_ms), now_ms)
+        if is_over(state):
+            del self._participants[job]
 
     def _route_collab(self, effects: Sequence[collab.Effect], now_ms: int) -> None:
         for effect in effects:

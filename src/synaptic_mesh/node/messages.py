@@ -20,7 +20,7 @@ from synaptic_mesh.collab.messages import (
 from synaptic_mesh.consensus.messages import Commit, Evidence
 from synaptic_mesh.ledger.events import LedgerEvent
 from synaptic_mesh.ledger.jobs import JobState
-from synaptic_mesh.ledger.transactions import ActionUnion
+from synaptic_mesh.ledger.transactions import ActionUnion, Transaction
 
 TOPIC_CONSENSUS = "consensus"
 TOPIC_TRANSACTIONS = "transactions"
@@ -121,11 +121,10 @@ class JobNote(msgspec.Struct, frozen=True):
 
 
 class VoteNote(msgspec.Struct, frozen=True):
-    """For the run record: a signed VoteRoot transaction that the ledger accepted, as it stands in a block."""
+    """For the run record: a VoteRoot transaction that the ledger accepted, and its signed bytes as they travelled."""
 
-    job: bytes
-    step: int
-    data: bytes
+    transaction: Transaction
+    signed: bytes
 
 
 class EvidenceNote(msgspec.Struct, frozen=True):

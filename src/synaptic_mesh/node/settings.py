@@ -31,14 +31,14 @@ class PeerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     peer: str
     """Peer id in hex."""
     endpoint: str
-    """zenoh endpoint, e.g. "tls/127.0.0.1:7447"."""
+    """"host:port"."""
 
 
 class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One node. Unknown fields are refused, so a misspelt one is noticed."""
 
     listen: str
-    """zenoh endpoint to listen on, e.g. "tls/127.0.0.1:7447"."""
+    """"host:port" to listen on."""
     peers: tuple[PeerSettings, ...] = ()
     works: bool = True
     """Offer this node's stake as a worker for every job that opens."""
@@ -59,7 +59,7 @@ def wan() -> PacingSettings:
 
 def single() -> PacingSettings:
     """A mesh of one: nobody to wait for, the disk's fsync sets the pace."""
-    return PacingSettings(round_delay_ms_min=0, leader_timeout_ms=50, idle_block_ms=250)
+    return PacingSettings(round_delay_ms_min=1, leader_timeout_ms=50, idle_block_ms=250)
 
 
 def load_settings(directory: Path) -> NodeSettings:

@@ -1,0 +1,67 @@
+"""From files and parts to an assembly: the one place that knows every constructor."""
+
+from synaptic_mesh.base.ids import PeerId
+from synaptic_mesh.base.seeds import derive_bytes, derive_random
+from synaptic_mesh.collab.participant import Participant
+from synaptic_mesh.consensus.admission import Admission
+from synaptic_mesh.consensus.core import Consensus
+from synaptic_mesh.consensus.messages import Verify
+from synaptic_mesh.consensus.settings import Settings
+from synaptic_mesh.identity.keys import KeyPair
+from synaptic_mesh.ledger.genesis import Genesis, genesis_committee, network_id
+from synaptic_mesh.ledger.ledger import Ledger
+from synaptic_mesh.node.assembly import Assembly
+from synaptic_mesh.node.outbox import Outbox
+from synaptic_mesh.node.settings import PacingSettings
+
+
+def build_assembly(
+    key: KeyPair,
+    genesis: Genesis,
+    pacing: PacingSettings,
+    *,
+    works: bool,
+    incarnation: int,
+    verify_block: Verify | None = None,
+) -> Assembly:
+    """Return the machine of one node: a validator when genesis lists its key, an observer otherwise.
+
+    incarnation: grows at every start. verify_block: a memo of admission that several simulated nodes share.
+    """
+    committee = genesis_committee(genesis)
+    network = network_id(genesis)
+    author = committee.index_of(key.peer_id)
+    core = Consensus(
+        consensus_settings(pacing),
+        committee,
+        network,
+        author=author,
+        sign=None if author is None else key.sign,
+        random=derive_random(key.seed, "consensus", incarnation),
+        incarnation=incarnation,
+    )
+    return Assembly(
+        key,
+        network,
+        committee,
+        core,
+        Ledger(genesis),
+        Outbox(key, network, committee.epoch),
+        verify_block or Admission(committee, network).verify_untrusted,
+        lambda: new_participant(key, validator=author is not None, worker=works),
+    )
+
+
+def new_participant(key: KeyPair, *, validator: bool, worker: bool) -> Participant:
+    """Return the participant of one job. Its secret follows from the key, so a restart makes the same nonces."""
+    secret = derive_bytes(key.seed, "SM/participant")
+    return Participant(PeerId(key.peer_id), secret, validator=validator, worker=worker)
+
+
+def consensus_settings(pacing: PacingSettings) -> Settings:
+    """Return consensus settings for a node's pacing."""
+    return Settings(
+        min_round_delay_ms=pacing.round_delay_ms_min,
+        leader_timeout_ms=pacing.leader_timeout_ms,
+        idle_round_ms=pacing.idle_block_ms,
+    )

@@ -1,0 +1,86 @@
+"""A node's directory: how it is laid out, written once by whoever sets up a network, and read at every start."""
+
+import os
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from synaptic_mesh.base.codec import decode_untrusted, encode
+from synaptic_mesh.base.errors import LocalError, PeerError, ResourceError
+from synaptic_mesh.identity.certificates import Credentials
+from synaptic_mesh.identity.keys import KeyPair
+from synaptic_mesh.ledger.genesis import GENESIS_BYTES_MAX, Genesis, load_genesis_untrusted, save_genesis
+from synaptic_mesh.ledger.manifest import Manifest
+from synaptic_mesh.ledger.transactions import TRANSACTION_BYTES_MAX
+from synaptic_mesh.node.settings import NodeSettings, load_settings, save_settings
+
+SECRET_MODE = 0o600
+T = TypeVar("T")
+
+
+class NodeFiles(msgspec.Struct, frozen=True):
+    """What a node starts from. `job` is a job that it sponsors: submitted once the mesh runs."""
+
+    settings: NodeSettings
+    key: KeyPair
+    genesis: Genesis
+    credentials: Credentials
+    job: Manifest | None
+
+
+def write_node(directory: Path, files: NodeFiles) -> None:
+    """Create the directory and everything a node starts from. Raises ResourceError when the disk refuses."""
+    try:
+        directory.mkdir(parents=True, exist_ok=False)
+        write_secret(directory / "key", files.key.seed)
+        write_secret(directory / "credentials", encode(files.credentials))
+        (directory / "genesis").write_bytes(save_genesis(files.genesis))
+        if files.job is not None:
+            (directory / "job").write_bytes(encode(files.job))
+        save_settings(directory, files.settings)
+    except OSError as error:
+        raise ResourceError(f"cannot write the node directory {directory}: {error.strerror}") from None
+
+
+def read_node(directory: Path) -> NodeFiles:
+    """Read what `write_node` wrote. Raises LocalError or ResourceError naming the file that is missing or damaged."""
+    job = directory / "job"
+    return NodeFiles(
+        settings=load_settings(directory),
+        key=KeyPair(read_file(directory / "key")),
+        genesis=read_genesis(directory / "genesis"),
+        credentials=_decode(directory / "credentials", Credentials, 1 << 20),
+        job=_decode(job, Manifest, TRANSACTION_BYTES_MAX) if job.exists() else None,
+    )
+
+
+def read_genesis(path: Path) -> Genesis:
+    """Read and check a genesis file."""
+    try:
+        return load_genesis_untrusted(read_file(path, GENESIS_BYTES_MAX))
+    except PeerError as error:
+        raise LocalError(f"{path}: {error}") from None
+
+
+def read_file(path: Path, bytes_max: int = 1 << 20) -> bytes:
+    """Return a file's bytes. Raises ResourceError when it cannot be read, LocalError when it is too large."""
+    try:
+        if path.stat().st_size > bytes_max:
+            raise LocalError(f"{path} has {path.stat().st_size} bytes, more than the {bytes_max} such a file may have")
+        return path.read_bytes()
+    except OSError as error:
+        raise ResourceError(f"cannot read {path}: {error.strerror}") from None
+
+
+def write_secret(path: Path, data: bytes) -> None:
+    """Create a file that only its owner can read."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET_MODE), "wb") as file:
+        file.write(data)
+
+
+def _decode(path: Path, kind: type[T], bytes_max: int) -> T:
+    try:
+        return decode_untrusted(kind, read_file(path, bytes_max), bytes_max)
+    except PeerError as error:
+        raise LocalError(f"{path}: {error}") from None

@@ -1,0 +1,76 @@
+"""Whole nodes in virtual time: one job with a liar, through delay, loss and crashes, on the code of real nodes."""
+
+import pytest
+
+from synaptic_mesh.demo.liar import Liar
+from synaptic_mesh.engine.reference import ReferenceBackend
+from synaptic_mesh.ledger.jobs import JobStatus
+from synaptic_mesh.ledger.manifest import Timing
+from synaptic_mesh.sim.mesh_scenario import MeshScenario
+from synaptic_mesh.sim.network import LinkSettings
+from synaptic_mesh.training.digits import load_digits
+from synaptic_mesh.training.hyperparameters import Hyperparameters
+from synaptic_mesh.training.job import JobTerms, PreparedJob, prepare_job
+
+TIMING = Timing(
+    enrol_ms=4_000,
+    work_ms=6_000,
+    grace_ms=1_000,
+    available_ms=4_000,
+    audit_ms=4_000,
+    root_ms=4_000,
+    attempts_max=20,
+    challenge_steps=1,
+    challenge_ms=1_000,
+)
+
+
+@pytest.fixture(scope="module")
+def job() -> PreparedJob:
+    terms = JobTerms(shards=5, workers_min=4, workers_max=5, timing=TIMING)
+    small = Hyperparameters(batch=8, inner_steps=2, outer_steps=3)
+    return prepare_job(load_digits(), "mlp:4", terms, seed=1, hyperparameters=small)
+
+
+def check(scenario: MeshScenario) -> None:
+    states = [state for state in scenario.states() if state is not None]
+    assert not scenario.log.disagreements
+    assert {state.status for state in states} == {JobStatus.FINISHED}
+    assert len({state.root for state in states}) == 1
+    assert len({state.steps for state in states}) == 1
+    for node in scenario.nodes():
+        assert node is not None
+        assert node.assembly.ledger.recounted_supply() == node.assembly.ledger.supply()
+
+
+def test_the_liar_is_caught_and_the_rest_is_paid(job: PreparedJob) -> None:
+    scenario = MeshScenario(1, job, ReferenceBackend(), strategies=[Liar()])
+    scenario.start()
+    assert scenario.run()
+    check(scenario)
+    state = scenario.states()[0]
+    assert state is not None
+    liar = scenario.keys[4].peer_id
+    assert [caught.worker for caught in state.caught] == [liar]
+    assert state.caught[0].step == 0
+    assert state.caught[0].slashed == job.manifest.economy.stake_per_update
+    paid = dict(state.paid)
+    assert liar not in paid
+    assert all(paid[key.peer_id] > 0 for key in scenario.keys[:4])
+    assert len(state.steps) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2, 5))
+def test_crashes_and_loss_do_not_change_what_is_agreed(job: PreparedJob, seed: int) -> None:
+    scenario = MeshScenario(
+        seed, job, ReferenceBackend(), strategies=[Liar()], link=LinkSettings(loss_ppm=10_000, duplicate_ppm=10_000)
+    )
+    scenario.start()
+    world = scenario.world
+    victim = 1 + seed % 3
+    for number, at_ms in enumerate((1_500, 4_000)):
+        world.queue.at(at_ms, lambda: world.crash(victim))
+        world.queue.at(at_ms + 900 + 200 * number, lambda: world.start(victim))
+    assert scenario.run()
+    check(scenario)
