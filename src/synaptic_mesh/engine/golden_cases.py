@@ -4,6 +4,7 @@ Inputs hold every pair of awkward values: both zeros, subnormals, infinities, Na
 0, 1, odd and larger than any vector or tile.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
@@ -60,18 +61,21 @@ def cases() -> Iterator[Case]:
     for kind, function in INDEXING.items():
         for fault, low, high in (("low", -1, 6), ("least", -(2**31), 6), ("high", 0, 7)):
             yield _case(f"{kind}_{fault}", function, _indexing_inputs(low, high))
+    yield _case("unused_index", _unused_index, _indexing_inputs(0, 7))
     yield _case("not_finite", lambda x: {"y": x}, {"x": _awkward("not_finite", (9,))}, checked=["y"])
-    yield _classifier("classifier_sgd", SGD(0.05))
-    yield _classifier("classifier_adamw", AdamW(0.01))
+    yield _classifier("classifier_sgd", SGD(0.05), hidden=True)
+    yield _classifier("linear_adamw", AdamW(0.01), hidden=False)
     yield _regressor("regressor_momentum", Momentum(0.05, 0.9))
 
 
 # --- cases ------------------------------------------------------------------------------------------------------------
 
 REDUCE_SHAPES: tuple[Shape, ...] = ((1,), (2, 16), (5, 17), (3, 1), (2, 3, 33), (4, 100), (67, 9))
-MATMUL_SHAPES = ((1, 1, 1), (3, 0, 5), (0, 4, 3), (2, 3, 4), (5, 7, 9), (33, 17, 13), (1, 40, 24), (40, 24, 1))
-LARGE = (97, 131, 103)
-"""(m, k, n) past the tile and block sizes of packed kernels."""
+PLAIN_SHAPES = ((1, 1, 1), (3, 0, 5), (0, 4, 3), (1, 40, 24), (40, 24, 1), (7, 513, 520))
+TURNED_SHAPES = ((13, 18, 9),)
+"""(m, k, n); the last plain one is past the size from which kernels pack."""
+ORIENTATIONS = ("nn", "tn", "nt", "tt")
+"""Of left and right operand: n as used, t stored transposed."""
 AWKWARD_BITS = (
     *(0x00000000, 0x00000001, 0x00000123, 0x007FFFFF, 0x00800000, 0x00800001, 0x33800000, 0x3F7FFFFF, 0x3F800000),
     *(0x3F800001, 0x3FC00000, 0x40200000, 0x4B000001, 0x4EFFFFFF, 0x4F000000, 0x7F7FFFFF, 0x7F800000, 0x7FC00000),
@@ -138,11 +142,11 @@ def _movement(x: Tensor, v: Tensor) -> Tensors:
 
 def _matmuls(**inputs: Tensor) -> Tensors:
     outputs: Tensors = {}
-    for key in sorted({name[1:] for name in inputs}):
-        a, b = inputs["a" + key], inputs["b" + key]
-        outputs |= {f"c{key}/nn": a @ b, f"c{key}/tn": matmul(a.transpose(), b, transpose_left=True)}
-        outputs |= {f"c{key}/nt": matmul(a, b.transpose(), transpose_right=True)}
-        outputs |= {f"c{key}/tt": matmul(a.transpose(), b.transpose(), transpose_left=True, transpose_right=True)}
+    for key in sorted({name[2:] for name in inputs}):
+        for kind in ORIENTATIONS if f"at{key}" in inputs else ORIENTATIONS[:1]:
+            flags = [side == "t" for side in kind]
+            operands = [inputs[f"{name}{side}{key}"] for name, side in zip("ab", kind, strict=True)]
+            outputs[f"{kind}{key}"] = matmul(*operands, transpose_left=flags[0], transpose_right=flags[1])
     return outputs
 
 
@@ -157,9 +161,18 @@ def _indexing(**inputs: Tensor) -> Tensors:
     return {name: y for function in INDEXING.values() for name, y in function(**inputs).items()}
 
 
+def _unused_index(index: Tensor, table: Tensor, **_: Tensor) -> Tensors:
+    one_hot(index, 7)
+    return {"negated": -table}
+
+
 def _classifier_loss(p: Tensors, batch: Tensors) -> Tensor:
     hidden = relu(dense(batch["x"], p["w1"], p["b1"]))
     return cross_entropy(dense(hidden, p["w2"], p["b2"]), batch["y"])
+
+
+def _linear_loss(p: Tensors, batch: Tensors) -> Tensor:
+    return cross_entropy(dense(batch["x"], p["w1"], p["b1"]), batch["y"])
 
 
 def _regressor_loss(p: Tensors, batch: Tensors) -> Tensor:
@@ -180,18 +193,20 @@ def _case(
 def _training(
     name: str, loss: Callable[[Tensors, Tensors], Tensor], optimizer: Optimizer, sizes: Shape, batch: Inputs
 ) -> Case:
-    inner, hidden, outer = sizes
-    shapes = {"w1": (inner, hidden), "b1": (hidden,), "w2": (hidden, outer), "b2": (outer,)}
+    shapes: dict[str, Shape] = {}
+    for i, (inner, outer) in enumerate(itertools.pairwise(sizes), 1):
+        shapes |= {f"w{i}": (inner, outer), f"b{i}": (outer,)}
     specs = {key: Spec(shape) for key, shape in shapes.items()}
     graph = training_step(loss, specs, {key: spec_of(array) for key, array in batch.items()}, optimizer)
     parameters = {key: uniform(0, f"golden/{name}/{key}", shape, 0.5) for key, shape in shapes.items()}
     return Case(name, graph, {**parameters, **initial_state(optimizer, specs), **batch}, runs=3)
 
 
-def _classifier(name: str, optimizer: Optimizer) -> Case:
+def _classifier(name: str, optimizer: Optimizer, hidden: bool) -> Case:
     labels = (random_u32(0, f"golden/{name}/y", 9) % np.uint32(5)).astype(np.int32)
     batch: Inputs = {"x": _floats(f"{name}/x", (9, 21)), "y": labels}
-    return _training(name, _classifier_loss, optimizer, (21, 18, 5), batch)
+    loss, sizes = (_classifier_loss, (21, 18, 5)) if hidden else (_linear_loss, (21, 5))
+    return _training(name, loss, optimizer, sizes, batch)
 
 
 def _regressor(name: str, optimizer: Optimizer) -> Case:
@@ -242,11 +257,15 @@ def _conversion_inputs() -> Inputs:
 
 
 def _matmul_inputs() -> Inputs:
-    inputs: Inputs = {}
-    for m, k, n in (*MATMUL_SHAPES, LARGE):
+    """a and b for every shape; for some also stored transposed, so that each orientation reads its own layout."""
+    inputs: Inputs = {"an_awkward": _awkward("matmul/a", (6, 3)), "bn_awkward": _awkward("matmul/b", (3, 11))}
+    for m, k, n in (*PLAIN_SHAPES, *TURNED_SHAPES):
         key = f"{m}x{k}x{n}"
-        inputs |= {f"a{key}": _floats(f"a{key}", (m, k)), f"b{key}": _floats(f"b{key}", (k, n))}
-    return inputs | {"a_awkward": _awkward("matmul/a", (6, 3)), "b_awkward": _awkward("matmul/b", (3, 11))}
+        inputs |= {f"an{key}": _floats(f"a{key}", (m, k)), f"bn{key}": _floats(f"b{key}", (k, n))}
+        if (m, k, n) in TURNED_SHAPES:
+            turned = {f"{name}t{key}": np.ascontiguousarray(inputs[f"{name}n{key}"].T) for name in "ab"}
+            inputs |= turned
+    return inputs
 
 
 def _indexing_inputs(low: int, high: int) -> Inputs:
