@@ -1,0 +1,194 @@
+import asyncio
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from synaptic_mesh.base.errors import LocalError, ResourceError
+from synaptic_mesh.storage import log as log_module
+from synaptic_mesh.storage.log import CHECK_BYTES, Damage, WriteAheadLog
+
+
+def fill(directory: Path, records: list[bytes]) -> None:
+    log = WriteAheadLog(directory, durable=False)
+    log.append_now(records)
+    log.close_now()
+
+
+def read(directory: Path) -> tuple[list[bytes], Damage | None]:
+    log = WriteAheadLog(directory, durable=False)
+    found = list(log.records()), log.damage
+    log.close_now()
+    return found
+
+
+def tamper(directory: Path, position: int, value: bytes | None) -> None:
+    environment = lmdb.open(str(directory))
+    with environment.begin(write=True) as transaction:
+        key = position.to_bytes(8, "big")
+        if value is None:
+            transaction.delete(key)
+        else:
+            transaction.put(key, value)
+    environment.close()
+
+
+def test_what_was_appended_is_read_in_order_after_reopening(tmp_path: Path) -> None:
+    async def write() -> None:
+        log = WriteAheadLog(tmp_path)
+        assert await log.append([b"a", b"", b"c"]) == 0
+        assert await log.append([b"d"]) == 3
+        assert await log.append([]) == 4
+        assert list(log.records()) == [b"a", b"", b"c", b"d"]
+        await log.close()
+        await log.close()
+
+    asyncio.run(write())
+    assert read(tmp_path) == ([b"a", b"", b"c", b"d"], None)
+
+
+def test_appends_that_wait_share_a_commit_and_keep_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits: list[int] = []
+    write_once = WriteAheadLog._write_once
+
+    def counted(self: WriteAheadLog, batches: list[Sequence[bytes]]) -> list[int]:
+        commits.append(len(batches))
+        return write_once(self, batches)
+
+    monkeypatch.setattr(WriteAheadLog, "_write_once", counted)
+
+    async def write() -> None:
+        log = WriteAheadLog(tmp_path)
+        starts = await asyncio.gather(*(log.append([b"%d" % number, b"x"]) for number in range(100)))
+        assert starts == list(range(0, 200, 2))
+        assert list(log.records())[::2] == [b"%d" % number for number in range(100)]
+        await log.close()
+
+    asyncio.run(write())
+    assert sum(commits) == 100
+    assert len(commits) <= 3
+
+
+def test_the_map_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "MAP_BYTES_START", 1 << 16)
+    records = [bytes([number]) * 50_000 for number in range(40)]
+    fill(tmp_path, records)
+    assert read(tmp_path) == (records, None)
+
+
+@pytest.mark.parametrize(
+    ("position", "value"), [(1, None), (1, b"short"), (1, bytes(CHECK_BYTES) + b"b"), (3, bytes(CHECK_BYTES) + b"new")]
+)
+def test_nothing_behind_a_damaged_record_is_believed(tmp_path: Path, position: int, value: bytes | None) -> None:
+    fill(tmp_path, [b"a", b"b", b"c"])
+    tamper(tmp_path, position, value)
+    believed, damage = read(tmp_path)
+    assert believed == [b"a", b"b", b"c"][:position]
+    assert damage is not None
+    assert damage.position == position
+
+
+def test_one_flipped_bit_in_the_file_is_noticed(tmp_path: Path) -> None:
+    fill(tmp_path, [b"first record", b"a sentence to be found", b"last record"])
+    file = tmp_path / "data.mdb"
+    data = bytearray(file.read_bytes())
+    data[data.rindex(b"sentence")] ^= 1
+    file.write_bytes(data)
+    believed, damage = read(tmp_path)
+    assert believed == [b"first record"]
+    assert damage == Damage(1, "its check does not fit")
+
+
+def test_swapped_and_replayed_records_break_the_chain(tmp_path: Path) -> None:
+    fill(tmp_path, [b"a", b"b", b"b"])
+    environment = lmdb.open(str(tmp_path))
+    with environment.begin() as transaction:
+        second = transaction.get((1).to_bytes(8, "big"))
+    environment.close()
+    tamper(tmp_path, 2, second)
+    assert read(tmp_path)[0] == [b"a", b"b"]
+
+
+def test_a_damaged_log_takes_nothing_until_it_is_repaired(tmp_path: Path) -> None:
+    fill(tmp_path, [b"a", b"b", b"c"])
+    tamper(tmp_path, 1, b"")
+    log = WriteAheadLog(tmp_path, durable=False)
+    with pytest.raises(ResourceError, match="damaged at record 1"):
+        log.append_now([b"x"])
+    assert log.repair() == 2
+    assert log.append_now([b"x"]) == 1
+    log.close_now()
+    assert read(tmp_path) == ([b"a", b"x"], None)
+
+
+def test_a_file_that_is_no_database_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "data.mdb").write_bytes(b"not a database" * 1_000)
+    for _ in range(2):  # the lock is given back
+        with pytest.raises(ResourceError, match=str(tmp_path)):
+            WriteAheadLog(tmp_path)
+
+
+def test_two_owners_of_one_directory_are_refused(tmp_path: Path) -> None:
+    log = WriteAheadLog(tmp_path)
+    with pytest.raises(ResourceError, match="in use by another node"):
+        WriteAheadLog(tmp_path)
+    log.close_now()
+    WriteAheadLog(tmp_path).close_now()
+
+
+@pytest.mark.process
+def test_another_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib\n"
+        "from synaptic_mesh.storage.log import WriteAheadLog\n"
+        "log = WriteAheadLog(pathlib.Path(sys.argv[1]))\n"
+        "log.append_now([b'kept'])\n"
+        "print('open', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"open\n"
+        with pytest.raises(ResourceError, match="in use by another node"):
+            WriteAheadLog(tmp_path)
+        other.kill()
+    assert read(tmp_path) == ([b"kept"], None)
+
+
+def test_bounds_and_use_after_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "RECORD_BYTES_MAX", 10)
+    log = WriteAheadLog(tmp_path, durable=False)
+    with pytest.raises(LocalError, match="over the limit of 10"):
+        log.append_now([b"x" * 11])
+    log.close_now()
+    with pytest.raises(ResourceError, match="closed"):
+        log.append_now([b"x"])
+
+
+def test_a_disk_that_refuses_is_reported_and_nothing_was_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def write() -> None:
+        log = WriteAheadLog(tmp_path, durable=False)
+        await log.append([b"a"])
+
+        def full(*_: object) -> None:
+            raise lmdb.DiskError("No space left on device")
+
+        monkeypatch.setattr("synaptic_mesh.storage.log._check_of", full)
+        with pytest.raises(ResourceError, match="free space"):
+            await log.append([b"b"])
+        monkeypatch.undo()
+        assert await log.append([b"c"]) == 1
+        await log.close()
+
+    asyncio.run(write())
+    assert read(tmp_path) == ([b"a", b"c"], None)
+
+
+def test_a_directory_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResourceError, match="file"):
+        WriteAheadLog(tmp_path / "file" / "log")
