@@ -134,6 +134,8 @@ class _Grouping:
             return False
         if is_root and self.root[group] is not None:
             return False
+        if self.root[group] in self.consumers[index]:  # the product needs all of it before its first tile
+            return False
         outside = [c for c in self.consumers[index] if self.group_of.get(c) != group]
         if len(self.live) > FUSION_NODES_MAX:
             return not outside
