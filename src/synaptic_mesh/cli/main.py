@@ -14,11 +14,15 @@ app = typer.Typer(
     add_completion=False,
     help="Train and serve many small neural networks together, on machines that do not trust each other.",
 )
-bench = typer.Typer(no_args_is_help=True, help="Measure, next to what people use. Every record names commit and machine.")
+bench = typer.Typer(
+    no_args_is_help=True, help="Measure, next to what people use. Every record names commit and machine."
+)
 app.add_typer(bench, name="bench")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (schemas: docs/cli.md).")]
 Backend = Annotated[str, typer.Option("--backend", help="reference or wasm; their bits are equal.")]
+DropMissing = Annotated[bool, typer.Option("--drop-missing", help="Leave out rows with empty cells.")]
+Target = Annotated[str | None, typer.Option(help="CSV column to predict (default: target, label, y or the last).")]
 RunDirectory = Annotated[Path | None, typer.Option("--run", help="Where model and run record go (default: runs/...).")]
 
 
@@ -39,7 +43,7 @@ def demo(
 @app.command()
 def train(
     data: Annotated[str, typer.Option(help="digits, FILE.csv or FILE.npz")],
-    target: Annotated[str | None, typer.Option(help="Column to predict (CSV; default: target, label, y or the last).")] = None,
+    target: Target = None,
     model: Annotated[str, typer.Option(help="Model family and sizes.")] = "mlp:64,64",
     task: Annotated[str | None, typer.Option(help="classify or regress (default: by the target's type).")] = None,
     outer_steps: Annotated[int | None, typer.Option(min=1, max=10_000, help="Outer steps.")] = None,
@@ -47,7 +51,7 @@ def train(
     batch: Annotated[int | None, typer.Option(min=1, max=65_536, help="Rows per optimizer step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Inner learning rate.")] = None,
     optimizer: Annotated[str | None, typer.Option(help="sgd, momentum or adamw.")] = None,
-    drop_missing: Annotated[bool, typer.Option("--drop-missing", help="Leave out rows with empty cells.")] = False,
+    drop_missing: DropMissing = False,
     seed: Annotated[int, typer.Option(help="Data split, parameters and batches derive from it.")] = 1,
     backend: Backend = "wasm",
     run: RunDirectory = None,
@@ -76,9 +80,10 @@ def train(
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="A model directory or .safetensors file.")],
-    inputs: Annotated[Path, typer.Argument(metavar="INPUT", help="FILE.csv or FILE.npz with the model's input columns.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here instead of standard output.")] = None,
+    model: Annotated[Path, typer.Argument(help="A model's or run's directory, or its .safetensors file.")],
+    inputs: Annotated[str, typer.Argument(metavar="INPUT", help="FILE.csv, FILE.npz or digits.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write CSV here, not to the terminal.")] = None,
+    drop_missing: DropMissing = False,
     backend: Backend = "wasm",
     as_json: Json = False,
 ) -> None:
@@ -86,13 +91,14 @@ def predict(
     from synaptic_mesh.cli import predict as verb
 
     with reported(as_json):
-        raise typer.Exit(verb.run(model, inputs, output, backend, as_json))
+        raise typer.Exit(verb.run(model, inputs, output, drop_missing, backend, as_json))
 
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A model directory or .safetensors file.")],
-    data: Annotated[str, typer.Argument(help="digits, FILE.csv or FILE.npz with inputs and target")],
+    model: Annotated[Path, typer.Argument(help="A model's or run's directory, or its .safetensors file.")],
+    data: Annotated[str, typer.Argument(help="FILE.csv or FILE.npz with inputs and target, or digits.")],
+    drop_missing: DropMissing = False,
     backend: Backend = "wasm",
     as_json: Json = False,
 ) -> None:
@@ -100,7 +106,7 @@ def evaluate(
     from synaptic_mesh.cli import evaluate as verb
 
     with reported(as_json):
-        raise typer.Exit(verb.run(model, data, backend, as_json))
+        raise typer.Exit(verb.run(model, data, drop_missing, backend, as_json))
 
 
 @app.command()

@@ -85,9 +85,10 @@ class Assembly:
         """Whether this node is a validator."""
         return self._peer in self._committee
 
-    def start(self, records: Sequence[bytes], now_ms: int) -> list[Effect]:
+    def start(self, records: Sequence[bytes], now_ms: int, *, is_log_whole: bool = True) -> list[Effect]:
         """Rebuild everything from the log (empty on the first start), then join in. Called once, before anything else.
 
+        is_log_whole: False when records were lost, so peers must be asked what this node has proposed before.
         Raises PeerError when a record is damaged: the log's own checks should have found it first.
         """
         blocks: list[Any] = []
@@ -96,7 +97,9 @@ class Assembly:
             record = decode_untrusted(LogRecord, data, bytes_max=1 << 30)
             blocks += [self._verify_block(block) for block in record.blocks]
             commits += record.commits
-        effects = self._core.start(now_ms, blocks=tuple(blocks), commits=tuple(commits), executed_index=0)
+        effects = self._core.start(
+            now_ms, blocks=tuple(blocks), commits=tuple(commits), executed_index=0, is_store_trusted=is_log_whole
+        )
         replayed = [effect for effect in effects if isinstance(effect, consensus.Committed)]
         for effect in replayed:
             self._execute(effect, now_ms)

@@ -26,7 +26,17 @@ from synaptic_mesh.collab.messages import (
 )
 from synaptic_mesh.identity.envelope import Opened
 from synaptic_mesh.node.assembly import Assembly
-from synaptic_mesh.node.messages import AppendLog, Effect, Event, Logged, PeerDown, PeerUp, Received, SendMessage
+from synaptic_mesh.node.messages import (
+    AppendLog,
+    Effect,
+    Event,
+    Logged,
+    Notice,
+    PeerDown,
+    PeerUp,
+    Received,
+    SendMessage,
+)
 from synaptic_mesh.storage.blobs import BlobStore
 from synaptic_mesh.storage.log import WriteAheadLog
 from synaptic_mesh.transport.network import Network
@@ -90,6 +100,10 @@ class Node:
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
 
+    def now_ms(self) -> int:
+        """Return the node's clock in milliseconds since 1970."""
+        return self._clock.now_ms()
+
     def submit(self, event: Event) -> None:
         """Hand the assembly an event of the operator's (e.g. `Submit`). Call it on the event loop."""
         self._feed(event)
@@ -100,8 +114,7 @@ class Node:
         try:
             async with asyncio.TaskGroup() as self._group:
                 writer = self._group.create_task(self._write_log())
-                records = await asyncio.to_thread(lambda: list(self._log.records()))
-                self._carry_out(self.assembly.start(records, self._clock.now_ms()))
+                self._recover(await asyncio.to_thread(lambda: list(self._log.records())))
                 self.network.serve(self._serve)
                 await self.network.start(self._on_message, self._on_peers)
                 self._arm()
@@ -117,7 +130,16 @@ class Node:
                 self._timer.cancel()
             await self.network.close()
             await asyncio.to_thread(self._thread.shutdown, wait=True, cancel_futures=True)
-            self._log.close()
+            await self._log.close()
+
+    def _recover(self, records: Sequence[bytes]) -> None:
+        """Start from the log. What a damaged log lost was perhaps sent: then peers are asked before proposing."""
+        damage = self._log.damage
+        if damage is not None:
+            lost = self._log.repair()
+            text = f"the log is damaged at record {damage.position} ({damage.reason}): {lost} records are fetched again"
+            self._observe(Notice(text))
+        self._carry_out(self.assembly.start(records, self._clock.now_ms(), is_log_whole=damage is None))
 
     # --- events in
 

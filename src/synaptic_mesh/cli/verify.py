@@ -1,0 +1,66 @@
+"""`synaptic verify`: executes a finished run again."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from synaptic_mesh.cli.output import Exit, console, emit
+from synaptic_mesh.collab.verification import Report, verify_run
+from synaptic_mesh.engine.golden import semantics_id
+from synaptic_mesh.node.backends import open_backend
+from synaptic_mesh.node.run_directory import read_run
+
+
+def run(directory: Path, backend_name: str, as_json: bool) -> int:
+    """Verify the run; return OK when every root is reached, PROMISE_FAILED otherwise."""
+    record, get_blob = read_run(directory)
+    backend = open_backend(backend_name)
+    terminal = console(as_json)
+    columns = (TextColumn("outer step"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=terminal) as progress:
+        task = progress.add_task("", total=len(record.steps))
+        report = verify_run(
+            record, get_blob, backend, semantics_id(), lambda step: progress.update(task, completed=step + 1)
+        )
+    audited = bool(record.manifest.audit_rate_ppm)
+    emit("verify", describe(report, audited, len(record.steps)), as_json)
+    if not as_json:
+        terminal.print(sentence(report, len(record.steps)))
+        if not audited:
+            terminal.print("This was a run in a mesh of one: its record is complete, but nobody else stood behind it.")
+    return Exit.OK if report.is_confirmed else Exit.PROMISE_FAILED
+
+
+def describe(report: Report, audited: bool, steps: int) -> dict[str, Any]:
+    """Return the report as one object."""
+    finding = report.finding
+    return {
+        "confirmed": report.is_confirmed,
+        "job": report.job.hex(),
+        "backend": report.backend,
+        "audit": "audited" if audited else "unaudited",
+        "steps": steps,
+        "steps_confirmed": report.steps_confirmed,
+        "updates_confirmed": report.updates_confirmed,
+        "root": report.root.hex(),
+        "finding": None
+        if finding is None
+        else {
+            "step": finding.step,
+            "worker": finding.worker.hex() or None,
+            "what": finding.what,
+            "sentence": finding.sentence(),
+        },
+    }
+
+
+def sentence(report: Report, steps: int) -> str:
+    """Return the report for people."""
+    if report.finding is None:
+        return (
+            f"Confirmed on {report.backend}: all {steps} committed roots are reached, "
+            f"{report.updates_confirmed} updates executed again bit for bit; last root {report.root.hex()}"
+        )
+    held = f"the {report.steps_confirmed} outer steps before it hold"
+    return f"NOT confirmed on {report.backend}: {report.finding.sentence()} ({held})"
