@@ -224,7 +224,7 @@ class Consensus:
             if block.round <= self.dag.gc_round or self.dag.get(block.digest) is not None:
                 continue
             missing = self.dag.missing(block)
-            invariant(not missing, f"stored {block} comes before its ancestors {missing}")
+            invariant(missing == [], f"stored {block} comes before its ancestors {missing}")
             if block.author == self.author:
                 self._find_own(block)
                 self.pool.restore(block.round, block.transactions)
@@ -264,12 +264,14 @@ class Consensus:
         if not self._is_twin_wanted(block):
             return "twin"
         missing = dag.missing(block)
+        if missing is None:
+            return "false_ref"
         if not missing:
             self._accept(block)
             return ""
         evicted = self.suspended.add(block, missing)
-        self.fetcher.want([ref for ref in missing if ref.digest in self.suspended.wanted], peer, self._now_ms)
-        if evicted is not None and evicted.digest in self.suspended.wanted:
+        self.fetcher.want([ref for ref in missing if ref in self.suspended.wanted], peer, self._now_ms)
+        if evicted is not None and evicted.ref in self.suspended.wanted:
             self.fetcher.want([evicted.ref], peer, self._now_ms)
         return "" if evicted is None else "suspended"
 
@@ -284,7 +286,7 @@ class Consensus:
         if slot not in self._reported:
             self._reported.add(slot)
             self._effects.append(Evidence(block.author, first.header, first.signature, block.header, block.signature))
-        is_demanded = block.digest in self.suspended.wanted
+        is_demanded = block.ref in self.suspended.wanted
         return len(twins) < TWINS_KEPT or (is_demanded and len(twins) < self.committee.size)
 
     def _accept(self, block: VerifiedBlock) -> None:
@@ -299,8 +301,9 @@ class Consensus:
             self.journal.add_block(block)
             if block.header.commit_votes:
                 self._compare(block)
-            if self.suspended.wanted or len(self.suspended):
-                ready.extend(self.suspended.accepted(block.digest))
+            if len(self.suspended):
+                freed = self.suspended.accepted(block.ref)
+                ready.extend(child for child in freed if self.dag.missing(child) is not None)
 
     def _compare(self, block: VerifiedBlock) -> None:
         """Stop when validators of which one must be honest stand behind another commit than ours."""
@@ -350,7 +353,7 @@ class Consensus:
         self.pool.expire(gc_round)
         self._reported = {slot for slot in self._reported if slot[0] > gc_round}
         for block in self.suspended.expire(gc_round):
-            if block.round > gc_round and self.dag.get(block.digest) is None:
+            if block.round > gc_round and self.dag.get(block.digest) is None and self.dag.missing(block) == []:
                 self._accept(block)
 
     # --- own blocks -----------------------------------------------------------------------------------------

@@ -67,10 +67,20 @@ class Dag:
         """Stake of authors with an accepted block in this round. Genesis counts in full."""
         return sum(self.stakes) if round_ == 0 else self._round_stake.get(round_, 0)
 
-    def missing(self, block: VerifiedBlock) -> list[BlockRef]:
-        """Ancestors that must be accepted before this block can be (V9): above the gc round and not here."""
+    def missing(self, block: VerifiedBlock) -> list[BlockRef] | None:
+        """Ancestors that must be accepted before this block can be (V9): above the gc round and not here. None when a
+        ref lies: the block with this digest has another round or author, so the ancestor does not exist and never will.
+        """
         floor, known = self.gc_round, self._by_digest
-        return [ref for ref in block.header.ancestors if ref.round > floor and ref.digest not in known]
+        missing = []
+        for ref in block.header.ancestors:
+            vertex = known.get(ref.digest)
+            if vertex is None:
+                if ref.round > floor:
+                    missing.append(ref)
+            elif vertex.round != ref.round or vertex.author != ref.author:
+                return None
+        return missing
 
     def insert(self, block: VerifiedBlock) -> Vertex:
         """Accept a block without missing ancestors. Afterwards it votes, and the clock may have advanced."""

@@ -8,16 +8,19 @@ from synaptic_mesh.consensus.block import BlockRef, VerifiedBlock
 
 
 class Suspended:
-    """Blocks that wait, and the refs nobody has delivered (`wanted`)."""
+    """Blocks that wait, and the refs nobody has delivered (`wanted`, in order of need).
+
+    An ancestor is a whole ref: a liar may give a digest the wrong round, and that ancestor must not be mixed up with
+    the true one.
+    """
 
     def __init__(self, size: int, per_author_max: int, bytes_per_author_max: int) -> None:
         self.per_author_max = per_author_max
         self.bytes_per_author_max = bytes_per_author_max
-        self.wanted: dict[bytes, BlockRef] = {}
+        self.wanted: dict[BlockRef, None] = {}
         self._blocks: dict[bytes, VerifiedBlock] = {}
-        self._missing: dict[bytes, set[bytes]] = {}  # suspended block -> ancestors it waits for
-        self._children: dict[bytes, list[bytes]] = {}  # awaited ancestor -> suspended blocks, in order of arrival
-        self._refs: dict[bytes, BlockRef] = {}  # awaited ancestor -> its ref
+        self._missing: dict[bytes, set[BlockRef]] = {}  # suspended block -> ancestors it waits for
+        self._children: dict[BlockRef, list[bytes]] = {}  # awaited ancestor -> suspended blocks, in order of arrival
         self._by_author: list[dict[bytes, VerifiedBlock]] = [{} for _ in range(size)]
         self._bytes = [0] * size
 
@@ -37,19 +40,19 @@ class Suspended:
         self._blocks[digest] = block
         self._by_author[author][digest] = block
         self._bytes[author] += len(block.encoded)
-        self._missing[digest] = {ref.digest for ref in missing}
+        self._missing[digest] = set(missing)
         for ref in missing:
-            self._children.setdefault(ref.digest, []).append(digest)
-            self._refs[ref.digest] = ref
-            if ref.digest not in self._blocks:
-                self.wanted[ref.digest] = ref
-        self.wanted.pop(digest, None)
+            self._children.setdefault(ref, []).append(digest)
+            held = self._blocks.get(ref.digest)
+            if held is None or held.ref != ref:
+                self.wanted[ref] = None
+        self.wanted.pop(block.ref, None)
         if len(self._by_author[author]) <= self.per_author_max and self._bytes[author] <= self.bytes_per_author_max:
             return None
         victim = max(self._by_author[author].values(), key=lambda b: (b.round, b.digest))
         self._remove(victim)
-        if victim.digest in self._children:
-            self.wanted[victim.digest] = victim.ref
+        if victim.ref in self._children:
+            self.wanted[victim.ref] = None
         return victim
 
     def _remove(self, block: VerifiedBlock) -> None:
@@ -60,20 +63,19 @@ class Suspended:
             children = self._children[parent]
             children.remove(digest)
             if not children:
-                del self._children[parent], self._refs[parent]
+                del self._children[parent]
                 self.wanted.pop(parent, None)
 
-    def accepted(self, digest: bytes) -> list[VerifiedBlock]:
+    def accepted(self, ref: BlockRef) -> list[VerifiedBlock]:
         """An ancestor is accepted (or needed no more): return the blocks that now wait for nothing, removed."""
-        self.wanted.pop(digest, None)
-        children = self._children.pop(digest, None)
+        self.wanted.pop(ref, None)
+        children = self._children.pop(ref, None)
         if children is None:
             return []
-        del self._refs[digest]
         freed: list[VerifiedBlock] = []
         for child in children:
             missing = self._missing[child]
-            missing.discard(digest)
+            missing.discard(ref)
             if not missing:
                 block = self._blocks[child]
                 self._remove(block)
@@ -87,8 +89,8 @@ class Suspended:
         for block in [b for b in self._blocks.values() if b.round <= gc_round]:
             self._remove(block)
         freed: list[VerifiedBlock] = []
-        for ref in sorted((r for r in self._refs.values() if r.round <= gc_round), key=ref_order):
-            freed.extend(self.accepted(ref.digest))
+        for ref in sorted((r for r in self._children if r.round <= gc_round), key=ref_order):
+            freed.extend(self.accepted(ref))
         return freed
 
 

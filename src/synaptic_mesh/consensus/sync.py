@@ -6,6 +6,7 @@ whole rounds upward from its own clock, again and again, so that nothing has to 
 bounded; only stored blocks are served.
 """
 
+from collections.abc import Mapping
 from random import Random
 
 from synaptic_mesh.base.ids import PeerId
@@ -38,23 +39,23 @@ class Fetcher:
         self.settings = settings
         self._authors = authors
         self._random = random
-        self._wants: dict[bytes, Want] = {}
+        self._wants: dict[BlockRef, Want] = {}
         self.next_ms = NEVER_MS
 
     def want(self, refs: list[BlockRef], sender: PeerId, now_ms: int) -> None:
         """Ask for these refs unless they arrive within the grace time."""
         due_ms = now_ms + self.settings.fetch_delay_ms
         for ref in refs:
-            if ref.digest not in self._wants:
-                self._wants[ref.digest] = Want(ref, sender, due_ms)
+            if ref not in self._wants:
+                self._wants[ref] = Want(ref, sender, due_ms)
                 self.next_ms = min(self.next_ms, due_ms)
 
     def due(
-        self, wanted: dict[bytes, BlockRef], peers: list[PeerId], round_max: int, now_ms: int
+        self, wanted: Mapping[BlockRef, None], peers: list[PeerId], round_max: int, now_ms: int
     ) -> dict[PeerId, list[BlockRef]]:
         """Refs to ask of each peer now; sets `next_ms`. `wanted` is what is still missing, `peers` are sorted."""
         timeout_ms = self.settings.fetch_timeout_ms
-        self._wants = {digest: want for digest, want in self._wants.items() if digest in wanted}
+        self._wants = {ref: want for ref, want in self._wants.items() if ref in wanted}
         requests: dict[PeerId, list[BlockRef]] = {}
         in_flight = sum(want.attempts > 0 and want.next_ms > now_ms for want in self._wants.values())
         for want in sorted(self._wants.values(), key=lambda w: ref_order(w.ref)):
@@ -168,7 +169,7 @@ def find_blocks(dag: Dag, history: History, refs: tuple[BlockRef, ...]) -> list[
     for ref in sorted(refs, key=ref_order):
         vertex = dag.get(ref.digest)
         block = vertex.block if vertex is not None else history.get(ref.digest)
-        if block is not None:
+        if block is not None and block.ref == ref:
             found.append(block)
     return found
 
