@@ -41,6 +41,7 @@ class Behaviour(msgspec.Struct, frozen=True):
 
     equivocate: int = 0  # sign 2 or 3 blocks of the round and split the others among them
     show_later: int = 0  # of these: show every twin to everyone after up to `late_ms`
+    split_vote: int = 0  # of these: only the first twin votes for the round's leader and builds on a twin that voted
     silent_vote: int = 0  # leave a block out of its parents, the round's leader if it can
     withhold: int = 0  # send to only some of the others
     late: int = 0  # send up to `late_ms` late
@@ -63,6 +64,7 @@ def draw_behaviour(random: Random) -> Behaviour:
     return Behaviour(
         equivocate=random.choice((5, 20, 50, 100)),
         show_later=random.choice((0, 50, 100)),
+        split_vote=random.choice((0, 50, 100)),
         silent_vote=some(50, 10, 50, 100),
         withhold=some(30, 10, 50),
         late=some(30, 10, 50),
@@ -169,7 +171,8 @@ class Puppet:
 
     def _propose(self, round_: int, now_ms: int) -> list[Action]:
         count = self._random.choice((2, 2, 3)) if self._does(self._habits.equivocate) else 1
-        twins = [self._build(round_, now_ms, number) for number in range(count)]
+        is_split = count > 1 and self._does(self._habits.split_vote)
+        twins = [self._build(round_, now_ms, number, is_split) for number in range(count)]
         self.twin_count += count > 1
         if not self._others:
             return []
@@ -196,14 +199,16 @@ class Puppet:
         self._late[self._late_count] = Send(receivers, data)
         return [Work(1 + self._random.randrange(self._habits.late_ms), self._late_count)]
 
-    def _build(self, round_: int, now_ms: int, number: int) -> VerifiedBlock:
+    def _build(self, round_: int, now_ms: int, number: int, is_split: bool) -> VerifiedBlock:
         """One twin: its own choice of own ancestor, of votes and of payload."""
         below = self._rounds[round_ - 1]
         own = self._rounds.get(self._own_round, {}).get(self._index)
-        previous = self._random.choice(own) if own else genesis_ref(self._network, self._committee.epoch, self._index)
+        if own is None:
+            own = [genesis_ref(self._network, self._committee.epoch, self._index)]
+        previous = own[min(number, len(own) - 1)] if is_split else self._random.choice(own)
         parents = [refs[0] for author, refs in sorted(below.items()) if author != self._index]
         own_stake = self._committee.stakes[self._index] if previous.round == round_ - 1 else 0
-        if self._does(self._habits.silent_vote):
+        if (is_split and number > 0) or self._does(self._habits.silent_vote):
             parents = self._drop_vote(parents, own_stake, round_)
         ancestors = [previous, *parents]
         if self._does(self._habits.false_ref):

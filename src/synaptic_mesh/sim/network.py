@@ -24,14 +24,15 @@ class LinkSettings(msgspec.Struct, frozen=True):
     tail_factor: int = 8
     loss_ppm: int = 0
     duplicate_ppm: int = 0
+    asymmetry_ms: int = 0  # each directed link is slower than the others by up to this, all the time
     fifo: bool = False  # deliver in the order of sending on each link
 
     def __post_init__(self) -> None:
         for name in ("tail_ppm", "loss_ppm", "duplicate_ppm"):
             if not 0 <= getattr(self, name) <= MILLION:
                 raise LocalError(f"{name} is {getattr(self, name)}; it is a number of parts per million")
-        if self.base_ms < 0 or self.spread_ms < 0:
-            raise LocalError(f"a delay of {self.base_ms}+{self.spread_ms} ms is negative")
+        if min(self.base_ms, self.spread_ms, self.asymmetry_ms) < 0:
+            raise LocalError(f"a delay of {self.base_ms}+{self.spread_ms}+{self.asymmetry_ms} ms is negative")
 
     def mean_ms(self) -> int:
         """Mean delay in whole milliseconds (the cube of a uniform number has mean 1/4), the rare tail left out."""
@@ -50,6 +51,7 @@ class Network:
         self.sent_count = self.lost_count = self.duplicate_count = self.partitioned_count = 0
         self._queue = queue
         self._random = [[derive_random(seed, "link", a, b) for b in range(node_count)] for a in range(node_count)]
+        self._slower_ms = [[random.randint(0, settings.asymmetry_ms) for random in row] for row in self._random]
         self._arrived_ms = [[0] * node_count for _ in range(node_count)]
 
     def send(self, sender: int, receiver: int, deliver: Call) -> None:
@@ -73,7 +75,8 @@ class Network:
         delay_ms = settings.base_ms + (settings.spread_ms * share * share * share >> 30)
         if random.randrange(MILLION) < settings.tail_ppm:
             delay_ms *= settings.tail_factor
-        arrival_ms = self._queue.now_ms + delay_ms + self.extra_delay_ms[sender] + self.extra_delay_ms[receiver]
+        delay_ms += self._slower_ms[sender][receiver] + self.extra_delay_ms[sender] + self.extra_delay_ms[receiver]
+        arrival_ms = self._queue.now_ms + delay_ms
         if settings.fifo:
             arrival_ms = max(arrival_ms, self._arrived_ms[sender][receiver])
             self._arrived_ms[sender][receiver] = arrival_ms

@@ -130,11 +130,15 @@ def describe_plan(plan: Plan) -> list[str]:
         f"honest      {', '.join(map(str, plan.honest))}; clocks off by {plan.skews_ms} ms",
         f"byzantine   {'; '.join(habits) or 'nobody'}",
         (
-            f"links       {link.base_ms}+{link.spread_ms} ms, loss {link.loss_ppm} ppm, twice {link.duplicate_ppm} ppm"
+            f"links       {link.base_ms}+{link.spread_ms} ms, {link.tail_ppm} ppm {link.tail_factor} times as long,"
+            f" some {link.asymmetry_ms} ms slower, loss {link.loss_ppm} ppm, twice {link.duplicate_ppm} ppm"
             f"{', in order' if link.fifo else ''}; noticed within {plan.detect_ms} ms"
         ),
         f"disks       fsync {disk.base_ms}+{disk.spread_ms} ms",
-        f"consensus   gc depth {plan.gc_depth} rounds, adverts every {plan.advert_ms} ms",
+        (
+            f"consensus   gc depth {plan.gc_depth} rounds, adverts every {plan.advert_ms} ms,"
+            f" leader timeout {plan.leader_timeout_ms} ms, at least {plan.min_round_delay_ms} ms a round"
+        ),
         *(f"fault       {fault.describe()}" for fault in plan.faults),
     ]
 

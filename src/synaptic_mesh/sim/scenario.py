@@ -33,11 +33,14 @@ SKEW_MS_MAX = 150
 """Honest clocks differ from the exact one by at most this much."""
 
 LINKS = (
+    LinkSettings(base_ms=2, spread_ms=3),
     LinkSettings(base_ms=1, spread_ms=10),
     LinkSettings(base_ms=5, spread_ms=20),
     LinkSettings(base_ms=20, spread_ms=80),
     LinkSettings(base_ms=1, spread_ms=250),
 )
+TAILS = ((10_000, 8), (10_000, 8), (100_000, 8), (250_000, 40), (300_000, 12))
+"""Parts per million of late messages, and how many times later. Nodes that each miss other blocks decide by anchors."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -50,10 +53,22 @@ class Settings(msgspec.Struct, frozen=True):
     horizon_ms: int = 1_200_000  # a run that has not ended by this virtual time has lost progress
     faults: FaultSettings = FaultSettings()
     behaviour: Behaviour | None = None  # of every Byzantine validator; None: drawn from the seed
+    link: LinkSettings | None = None  # None: drawn from the seed
+    leader_timeout_ms: int = 0  # 0: drawn from the seed
 
     def __post_init__(self) -> None:
         if not 0 <= self.byzantine_count < self.node_count:
             raise LocalError(f"{self.byzantine_count} of {self.node_count} validators cannot be Byzantine")
+
+
+def storm() -> Settings:
+    """Nodes that each miss a quarter of what the others have, and wait for nobody: the hunt for forks, not for speed."""
+    return Settings(
+        faults=FaultSettings(kinds=()),
+        behaviour=Behaviour(equivocate=100, split_vote=80, show_later=50, silent_vote=30, late=20, late_ms=50),
+        link=LinkSettings(base_ms=2, spread_ms=3, tail_ppm=250_000, tail_factor=40),
+        leader_timeout_ms=10,
+    )
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -68,6 +83,8 @@ class Plan(msgspec.Struct, frozen=True):
     detect_ms: int
     gc_depth: int
     advert_ms: int
+    leader_timeout_ms: int
+    min_round_delay_ms: int
     behaviours: tuple[Behaviour, ...]
     faults: tuple[Fault, ...]
 
@@ -101,22 +118,28 @@ def draw_plan(seed: int, settings: Settings) -> Plan:
     rng = derive_random(seed, "plan")
     byzantine = tuple(sorted(rng.sample(range(settings.node_count), settings.byzantine_count)))
     honest = tuple(index for index in range(settings.node_count) if index not in byzantine)
-    link = msgspec.structs.replace(
+    tail_ppm, tail_factor = rng.choice(TAILS)
+    drawn = msgspec.structs.replace(
         rng.choice(LINKS),
+        tail_ppm=tail_ppm,
+        tail_factor=tail_factor,
         loss_ppm=rng.choice((0, 0, 1_000, 20_000)),
         duplicate_ppm=rng.choice((0, 10_000)),
-        fifo=rng.choice((False, True)),
+        asymmetry_ms=rng.choice((0, 0, 60, 200)),
+        fifo=rng.choice((False, False, True)),
     )
     return Plan(
         byzantine,
         honest,
-        link,
+        settings.link or drawn,
         DiskSettings(rng.choice((0, 1, 5)), rng.choice((0, 5, 20))),
         ClientSettings(every_ms=rng.choice((30, 60, 200))),
         tuple(rng.randint(-SKEW_MS_MAX, SKEW_MS_MAX) for _ in range(settings.node_count)),
         rng.choice((0, 20, 300)),
         rng.choice((16, 30, 60)),
         rng.choice((500, 2_000, 5_000)),
+        settings.leader_timeout_ms or rng.choice((10, 20, 60, 250)),
+        rng.choice((1, 20)),
         tuple(settings.behaviour or draw_behaviour(rng) for _ in byzantine),
         draw_faults(derive_random(seed, "faults"), honest, settings.node_count, settings.faults),
     )
@@ -221,8 +244,14 @@ class Run:
         )
 
     def _consensus_settings(self) -> ConsensusSettings:
-        gap = min(40, self.plan.gc_depth - 2)
-        return replace(lan(), advert_ms=self.plan.advert_ms, round_window=gap)
+        plan = self.plan
+        return replace(
+            lan(),
+            advert_ms=plan.advert_ms,
+            leader_timeout_ms=plan.leader_timeout_ms,
+            min_round_delay_ms=plan.min_round_delay_ms,
+            round_window=min(40, plan.gc_depth - 2),
+        )
 
     def _heal(self) -> None:
         self.world.note("healed: no fault of the schedule is left")
