@@ -1,0 +1,379 @@
+"""Links over zenoh: TCP and TLS 1.3 with client certificates between processes. The only file that imports zenoh.
+
+Threads. zenoh calls back on its own threads; what comes in goes to a bounded list and one `call_soon_threadsafe` per
+batch wakes the loop. What goes out passes a bounded queue to one sending thread, because a put can block; questions and
+answers of the bulk lane use a small pool, so that a full bulk queue never holds up control. Control is REAL_TIME and
+express with DROP, bulk is BACKGROUND with BLOCK: a put that blocks on a stalled peer would end with a closed link and
+no error.
+
+Who is linked. `open()` does not raise when peers refuse us, so links are watched: a peer counts as linked when it holds
+its liveliness token (declared after its subscriptions) and a link exists whose certificate names it and whose zenoh id
+is the first 16 bytes of that name. A zenoh id is not bound to a certificate by itself, and samples carry no
+authenticated sender: the access rules tie announcements to certificate names, and every frame proves its sender by its
+own envelope.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import zenoh
+
+from synaptic_mesh.base.errors import LocalError, PeerError, ResourceError
+from synaptic_mesh.base.ids import NetworkId, PeerId, short
+from synaptic_mesh.identity.certificates import peer_of_name_untrusted
+from synaptic_mesh.identity.envelope import HEADER_BYTES_MAX, PAYLOAD_BYTES_MAX
+from synaptic_mesh.transport.links import REPLY_BYTES_MAX, Frame, Receiver
+from synaptic_mesh.transport.zenoh_settings import (
+    ZenohSettings,
+    alive_key,
+    broadcast_key,
+    bulk_key,
+    control_key,
+    options_json,
+    zenoh_options,
+)
+
+OUTBOX_FRAMES_MAX = 4_096
+"""Control frames waiting for the sending thread; further ones are dropped."""
+INBOX_FRAMES_MAX = 4_096
+INBOX_BYTES_MAX = 64 << 20
+"""Control frames waiting for the event loop, in number and bytes; further ones are dropped."""
+REQUESTS_MAX = 256
+"""Requests of peers that are answered at the same time; more are refused."""
+BULK_THREADS = 4
+
+_CONTROL: dict[str, Any] = {
+    "priority": zenoh.Priority.REAL_TIME,
+    "express": True,
+    "congestion_control": zenoh.CongestionControl.DROP,
+}
+_BULK: dict[str, Any] = {
+    "priority": zenoh.Priority.BACKGROUND,
+    "express": False,
+    "congestion_control": zenoh.CongestionControl.BLOCK,
+}
+
+
+class ZenohLinks:
+    """Implements `Links` over one zenoh session."""
+
+    def __init__(self, settings: ZenohSettings, network: NetworkId, me: PeerId) -> None:
+        if not settings.listen:
+            raise LocalError("a node listens on at least one endpoint, such as 127.0.0.1:7450")
+        self.me = me
+        self._settings = settings
+        self._network = network
+        self._inbox = _Inbox()
+        self._outbox: queue.Queue[tuple[str, Frame] | None] = queue.Queue(OUTBOX_FRAMES_MAX)
+        self._bulk = ThreadPoolExecutor(BULK_THREADS, "mesh-bulk")
+        self._sender = threading.Thread(target=self._send_all, name="mesh-send", daemon=True)
+        self._session: Any = None
+        self._declared: list[Any] = []
+        self._receiver: Receiver | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._alive: set[PeerId] = set()
+        self._linked: frozenset[PeerId] = frozenset()
+        self._answers: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def open(self, receiver: Receiver) -> None:
+        """See `Links.open`. Raises ResourceError when an endpoint cannot be bound or a certificate not be loaded."""
+        if self._receiver is not None or self._closed:
+            raise LocalError("these links were opened before: make new ones")
+        self._loop = asyncio.get_running_loop()
+        self._receiver = receiver
+        self._inbox.attach(self._loop, receiver)
+        await self._loop.run_in_executor(self._bulk, self._open_session)
+        self._sender.start()
+
+    def send(self, peer: PeerId, frame: Frame) -> bool:
+        """See `Links.send`."""
+        return peer in self._linked and self._enqueue(control_key(self._network, peer), frame)
+
+    def broadcast(self, frame: Frame) -> bool:
+        """See `Links.broadcast`."""
+        return self._enqueue(broadcast_key(self._network), frame)
+
+    async def request(self, peer: PeerId, frame: Frame, timeout_ms: int) -> bytes:
+        """See `Links.request`."""
+        if self._closed or self._loop is None:
+            raise ResourceError("the links are closed")
+        if peer not in self._linked:
+            raise ResourceError(f"peer {short(peer)} is not linked")
+        question = _Question(self._loop)
+        try:
+            async with asyncio.timeout(timeout_ms / 1_000):
+                await self._loop.run_in_executor(self._bulk, self._ask, peer, frame, timeout_ms, question)
+                answer = await question.answer
+        except TimeoutError:
+            raise ResourceError(f"peer {short(peer)} did not answer within {timeout_ms} ms") from None
+        except zenoh.ZError as error:
+            raise ResourceError(f"cannot ask peer {short(peer)}: {error}") from None
+        if answer is None:
+            raise ResourceError(f"peer {short(peer)} did not answer")
+        return answer
+
+    async def close(self) -> None:
+        """See `Links.close`."""
+        if self._closed:
+            return
+        self._closed = True
+        self._inbox.detach()
+        for task in self._answers:
+            task.cancel()
+        if self._loop is not None and self._session is not None:
+            closing = threading.Thread(target=self._close_session, name="mesh-close", daemon=True)
+            closing.start()
+            await self._loop.run_in_executor(None, closing.join, self._settings.close_timeout_s)
+        self._bulk.shutdown(wait=False, cancel_futures=True)
+
+    # On the event loop.
+
+    def _enqueue(self, key: str, frame: Frame) -> bool:
+        if self._closed:
+            return False
+        try:
+            self._outbox.put_nowait((key, frame))
+        except queue.Full:
+            return False
+        return True
+
+    def _note_linked(self, linked: frozenset[PeerId]) -> None:
+        if self._receiver is not None and not self._closed and linked != self._linked:
+            self._linked = linked
+            self._receiver.on_peers(linked)
+
+    def _note_request(self, query: Any, frame: Frame) -> None:
+        if self._receiver is None or self._closed or len(self._answers) >= REQUESTS_MAX:
+            self._bulk_submit(query.drop)
+            return
+        task = asyncio.ensure_future(self._answer(self._receiver, query, frame))
+        self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
+
+    async def _answer(self, receiver: Receiver, query: Any, frame: Frame) -> None:
+        try:
+            answer = await receiver.on_request(*frame)
+            await asyncio.get_running_loop().run_in_executor(self._bulk, self._reply, query, answer)
+        finally:
+            self._bulk_submit(query.drop)
+
+    # On other threads.
+
+    def _open_session(self) -> None:
+        config = zenoh.Config()
+        for path, text in options_json(zenoh_options(self._settings, self._network, self.me)).items():
+            config.insert_json5(path, text)
+        try:
+            session = zenoh.open(config)
+        except zenoh.ZError as error:
+            where = ", ".join(self._settings.listen)
+            raise ResourceError(f"cannot open the network on {where}: {error}") from None
+        self._session = session
+        remote = zenoh.Locality.REMOTE
+        for key in (control_key(self._network, self.me), broadcast_key(self._network)):
+            self._declared.append(session.declare_subscriber(key, _direct(self._on_sample), allowed_origin=remote))
+        mine = bulk_key(self._network, self.me)
+        self._declared.append(session.declare_queryable(mine, _direct(self._on_query), allowed_origin=remote))
+        # The token comes last: whoever sees it knows that the subscriptions above are in place.
+        everyone = f"mesh/{self._network.hex()}/*/alive"
+        watch = session.liveliness().declare_subscriber(everyone, self._on_alive, history=True)
+        token = session.liveliness().declare_token(alive_key(self._network, self.me))
+        links = session.info.declare_link_events_listener(self._on_link)
+        self._declared += [watch, token, links]
+
+    def _close_session(self) -> None:
+        if self._sender.is_alive():
+            try:
+                self._outbox.put(None, timeout=self._settings.close_timeout_s / 2)
+                self._sender.join(self._settings.close_timeout_s / 2)
+            except queue.Full:
+                pass  # the sender hangs in a put; closing the session frees it
+        self._session.close()
+
+    def _send_all(self) -> None:
+        while (item := self._outbox.get()) is not None:
+            key, (header, payload) = item
+            try:
+                self._session.put(key, payload, attachment=header, **_CONTROL)
+            except zenoh.ZError:
+                self._inbox.drop("link")
+
+    def _ask(self, peer: PeerId, frame: Frame, timeout_ms: int, question: "_Question") -> None:
+        handler = zenoh.handlers.Callback(question.take, question.finish, indirect=False)
+        self._session.get(
+            bulk_key(self._network, peer),
+            handler,
+            payload=frame[1],
+            attachment=frame[0],
+            target=zenoh.QueryTarget.ALL,
+            timeout=timeout_ms / 1_000,
+            **_BULK,
+        )
+
+    def _reply(self, query: Any, answer: bytes) -> None:
+        try:
+            query.reply(bulk_key(self._network, self.me), answer)
+        except zenoh.ZError:
+            self._inbox.drop("link")
+
+    def _bulk_submit(self, call: Callable[[], object]) -> None:
+        try:
+            self._bulk.submit(call)
+        except RuntimeError:  # the pool is shut down: so is the session
+            call()
+
+    def _on_sample(self, sample: Any) -> None:
+        frame = _frame(sample)
+        if frame is None:
+            self._inbox.drop("oversized")
+        else:
+            self._inbox.put(frame)
+
+    def _on_query(self, query: Any) -> None:
+        frame = _frame(query)
+        if frame is None:
+            self._inbox.drop("oversized")
+            query.drop()
+        else:
+            self._inbox.call(self._note_request, query, frame)
+
+    def _on_alive(self, sample: Any) -> None:
+        try:
+            peer = peer_of_name_untrusted(str(sample.key_expr).split("/")[2])
+        except PeerError:
+            self._inbox.drop("stranger")
+            return
+        present = sample.kind == zenoh.SampleKind.PUT
+        self._inbox.call(self._note_alive, peer, present)
+
+    def _on_link(self, _event: Any) -> None:
+        self._inbox.call(self._look_at_links)
+
+    def _note_alive(self, peer: PeerId, present: bool) -> None:
+        (self._alive.add if present else self._alive.discard)(peer)
+        self._look_at_links()
+
+    def _look_at_links(self) -> None:
+        if not self._closed:
+            self._bulk_submit(self._refresh)
+
+    def _refresh(self) -> None:
+        named = _certified_peers(self._session.info.links())
+        self._inbox.call(lambda: self._note_linked(frozenset(self._alive & named)))
+
+
+class _Inbox:
+    """Hands what arrives on zenoh's threads to the event loop, in batches and within bounds."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._frames: list[Frame] = []
+        self._bytes = 0
+        self._drops: dict[str, int] = {}
+        self._planned = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._receiver: Receiver | None = None
+
+    def attach(self, loop: asyncio.AbstractEventLoop, receiver: Receiver) -> None:
+        self._loop, self._receiver = loop, receiver
+
+    def detach(self) -> None:
+        self._receiver = None
+
+    def put(self, frame: Frame) -> None:
+        size = len(frame[0]) + len(frame[1])
+        with self._lock:
+            if len(self._frames) >= INBOX_FRAMES_MAX or self._bytes + size > INBOX_BYTES_MAX:
+                self._drops["inbox"] = self._drops.get("inbox", 0) + 1
+            else:
+                self._frames.append(frame)
+                self._bytes += size
+            self._plan()
+
+    def drop(self, reason: str) -> None:
+        with self._lock:
+            self._drops[reason] = self._drops.get(reason, 0) + 1
+            self._plan()
+
+    def call(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Call on the loop; silently not when the loop is closed, which ends everything here."""
+        try:
+            if self._loop is not None and self._receiver is not None:
+                self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:
+            self._receiver = None
+
+    def _plan(self) -> None:
+        if not self._planned:
+            self._planned = True
+            self.call(self._deliver)
+
+    def _deliver(self) -> None:
+        with self._lock:
+            frames, self._frames, self._bytes = self._frames, [], 0
+            drops, self._drops = self._drops, {}
+            self._planned = False
+        if self._receiver is None:
+            return
+        for reason, count in sorted(drops.items()):
+            self._receiver.on_drop(reason, count)
+        if frames:
+            self._receiver.on_frames(frames)
+
+
+class _Question:
+    """One request and the first answer to it, None if there is none. Anyone may answer: the caller checks the bytes."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.answer: asyncio.Future[bytes | None] = loop.create_future()
+
+    def take(self, reply: Any) -> None:
+        sample = reply.ok
+        if sample is not None and len(sample.payload) <= REPLY_BYTES_MAX:
+            self._settle(sample.payload.to_bytes())
+
+    def finish(self) -> None:
+        self._settle(None)
+
+    def _settle(self, answer: bytes | None) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._set, answer)
+        except RuntimeError:
+            return  # the loop is closed: nobody waits
+
+    def _set(self, answer: bytes | None) -> None:
+        if not self.answer.done():
+            self.answer.set_result(answer)
+
+
+def _direct(callback: Callable[[Any], None]) -> Any:
+    """Have zenoh call on its network thread: one hop between threads less, and what is not taken in time stays in the
+    socket, where the sender notices it."""
+    return zenoh.handlers.Callback(callback, indirect=False)
+
+
+def _frame(message: Any) -> Frame | None:
+    """The frame of a sample or query, None if a part is missing or over its bound (before it is copied)."""
+    header, payload = message.attachment, message.payload
+    if header is None or payload is None or len(header) > HEADER_BYTES_MAX or len(payload) > PAYLOAD_BYTES_MAX:
+        return None
+    return header.to_bytes(), payload.to_bytes()
+
+
+def _certified_peers(links: list[Any]) -> set[PeerId]:
+    """Peers whose link shows a certificate with their name and the zenoh id that belongs to it."""
+    peers: set[PeerId] = set()
+    for link in links:
+        try:
+            peer = peer_of_name_untrusted(link.auth_identifier or "")
+        except PeerError:
+            continue
+        if int(str(link.zid), 16) == int.from_bytes(peer[:16], "big"):
+            peers.add(peer)
+    return peers
