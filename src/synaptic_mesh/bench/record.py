@@ -1,0 +1,124 @@
+"""What a benchmark leaves behind: one JSON object that says where and on what every figure was measured."""
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from synaptic_mesh.base.codec import Record
+from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.bench.harness import Comparison
+
+T = TypeVar("T")
+SCHEMA_VERSION = 1
+PACKAGES = ("synaptic-mesh", "numpy", "wasmtime")
+
+
+class Machine(Record):
+    """Where a benchmark ran."""
+
+    processor: str
+    system: str
+    python: str
+    packages: dict[str, str]
+
+
+class Bar(Record):
+    """A promise about a comparison: our CPU time is at most `ratio_max` times the rival's."""
+
+    name: str
+    ratio: float
+    ratio_max: float
+    passed: bool
+
+
+class BenchRecord(Record):
+    """One run of one suite. `figures` are numbers that are no comparison, with the unit at the end of the name."""
+
+    schema: int
+    suite: str
+    commit: str
+    machine: Machine
+    settings: dict[str, str]
+    comparisons: list[Comparison]
+    bars: list[Bar]
+    figures: dict[str, float]
+    quiet: bool
+
+
+def describe_machine() -> Machine:
+    """Return processor, system and the versions of what was measured."""
+    packages = {name: version(name) for name in PACKAGES}
+    return Machine(_processor(), platform.platform(), platform.python_version(), packages)
+
+
+def find_commit() -> str:
+    """Return the commit of this checkout, marked when files differ from it; or "unknown" outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        head = _git(here, "rev-parse", "HEAD")
+        return head + ("-changed" if _git(here, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def to_json(record: BenchRecord) -> str:
+    """Return the record as a JSON object, keys in the order of the fields."""
+    return msgspec.json.format(msgspec.json.encode(_plain(record)), indent=2).decode()
+
+
+def from_json(text: str) -> BenchRecord:
+    """Return the record that `to_json` wrote. Raises LocalError for anything else."""
+    try:
+        return _from_plain(BenchRecord, msgspec.json.decode(text))
+    except (msgspec.MsgspecError, KeyError, TypeError) as error:
+        raise LocalError(f"this is no benchmark record: {error}") from None
+
+
+def write_record(record: BenchRecord, path: Path) -> None:
+    """Write the record's JSON to `path`. Raises LocalError when it cannot."""
+    try:
+        path.write_text(to_json(record) + "\n")
+    except OSError as error:
+        raise LocalError(f"cannot write the record {path}: {error.strerror}") from None
+
+
+def _plain(value: object) -> object:
+    """Records are arrays in canonical bytes; people get objects with names."""
+    if isinstance(value, msgspec.Struct):
+        return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _from_plain(kind: type[T], value: object) -> T:
+    """The inverse of `_plain`: objects back into arrays in the order of the fields, then checked against `kind`."""
+    return msgspec.convert(_arrays(kind, value), kind)
+
+
+def _arrays(kind: Any, value: Any) -> Any:
+    """Return `value` with every object that stands for a Record turned into the list of its fields."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        hints = get_type_hints(kind)
+        return [_arrays(hints[name], value[name]) for name in kind.__struct_fields__]
+    if get_origin(kind) is list:
+        return [_arrays(get_args(kind)[0], item) for item in value]
+    return value
+
+
+def _git(directory: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(directory), *arguments], capture_output=True, check=True, text=True)
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor()

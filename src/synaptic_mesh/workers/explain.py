@@ -1,0 +1,53 @@
+"""What the emitter made of a graph, for people: IR before and after simplification, plan, module text, sizes and
+times."""
+
+import time
+
+import wasmtime
+
+from synaptic_mesh.base.codec import Record
+from synaptic_mesh.engine.ir import Graph, format_graph, verify
+from synaptic_mesh.engine.limits import admit, flops
+from synaptic_mesh.engine.planner import format_plan
+from synaptic_mesh.engine.wasm.compiler import compile_graph
+from synaptic_mesh.engine.wasm.wat import module_text
+
+
+class Explanation(Record):
+    """Texts, and figures whose unit stands at the end of their name."""
+
+    graph: str
+    simplified: str
+    plan: str
+    wat: str
+    sizes: dict[str, float]
+
+
+def explain(graph: Graph) -> Explanation:
+    """Compile `graph` anew and return everything about it. Raises LocalError as `WasmBackend.compile` does."""
+    verify(graph)
+    admit(graph)
+    started = time.perf_counter()
+    compiled = compile_graph(graph)
+    generated = time.perf_counter()
+    engine = wasmtime.Engine()
+    prepared = time.perf_counter()
+    module = wasmtime.Module(engine, compiled.wasm)
+    done = time.perf_counter()
+    sizes = {
+        "module_bytes": len(compiled.wasm),
+        "native_bytes": len(module.serialize()),
+        "arena_bytes": compiled.arena_bytes,
+        "kernels_count": len(compiled.plan.kernels),
+        "functions_count": len(compiled.module.functions),
+        "flops": flops(graph),
+        "generate_ms": (generated - started) * 1e3,
+        "compile_ms": (done - prepared) * 1e3,
+    }
+    return Explanation(
+        format_graph(graph),
+        format_graph(compiled.graph),
+        format_plan(compiled.graph, compiled.plan),
+        module_text(compiled.module),
+        sizes,
+    )
