@@ -136,7 +136,10 @@ class BlobFetcher:
                 raise result  # our own bug: what holders do wrong is kept in `failures`
         if pull.whole.done():
             return pull.whole.result()
-        why = "; ".join(f"{short(peer)}: {reason}" for peer, reason in pull.failures.items()) or "no holder is known"
+        why = (
+            "; ".join(f"{short(peer)}: {reason}" for peer, reason in sorted(pull.failures.items()))
+            or "no holder is known"
+        )
         raise ResourceError(f"blob {short(digest)} of {size} bytes cannot be fetched ({why})")
 
     async def _use_holder(self, pull: "_Pull", holder: PeerId) -> None:

@@ -9,7 +9,7 @@ from synaptic_mesh.identity.envelope import EVERYONE, EnvelopeRejected, Opened, 
 from synaptic_mesh.identity.keys import KeyPair
 from synaptic_mesh.transport.exchange import BLOB_TOPIC, REQUEST_TIMEOUT_MS, BlobFetcher, BlobServer
 from synaptic_mesh.transport.links import Frame, Links
-from synaptic_mesh.transport.network import BlobSource, Counters, OnPeers, PeersWatcher
+from synaptic_mesh.transport.network import BlobSource, Counters, OnPeers
 
 
 def welcome_all(peer: PeerId) -> bool:
@@ -43,7 +43,6 @@ class MeshNetwork:
         self._peers: frozenset[PeerId] = frozenset()
         self._peers_changed = asyncio.Event()
         self._on_message: Callable[[Opened], None] | None = None
-        self._on_peers: PeersWatcher | None = None
         self._on_peers: OnPeers | None = None
         self._closed = False
 
@@ -131,8 +130,6 @@ class MeshNetwork:
             return
         self._peers = peers
         self._peers_changed.set()
-        if self._on_peers is not None:
-            self._on_peers(peers)
         if self._on_peers is not None:
             self._on_peers(peers)
 

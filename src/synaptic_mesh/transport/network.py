@@ -23,8 +23,6 @@ It is called on a worker thread, so it may read a disk; it must be safe to call 
 OnPeers = Callable[[frozenset[PeerId]], None]
 """Called on the event loop with the new set whenever the linked peers have changed."""
 
-PeersWatcher = Callable[[frozenset[PeerId]], None]
-
 
 class Counters(msgspec.Struct):
     """What a network has done since it was started. Bytes are payload and header, without TLS or framing."""

@@ -18,8 +18,7 @@ QUEUE_BATCHES = 16
 """
 DROP_WAIT_US = 100_000
 """How long the sending thread waits for room before it drops a frame. At the default of 1 ms half of a burst of 2,000
-was lost, at 5 ms still some when the receiving process was busy. A link that stays full is waited for once, then it drops
-at once."""
+was lost, at 5 ms still some when the receiving process was busy. A link that stays full is waited for only once."""
 DROP_WAIT_FRAGMENTS_US = 500_000
 """The same for a message of several batches, in all."""
 CONNECT_RETRY_MS = 200
