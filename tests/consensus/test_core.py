@@ -1,0 +1,523 @@
+"""The machine as a whole: one node, four nodes, loss, crash, restart, laggards, observers, and the order of write and
+send.
+"""
+
+from itertools import pairwise
+
+import pytest
+from consensus_mesh import NETWORK, Mesh
+
+from synaptic_mesh.base.errors import InvariantBroken, LocalError
+from synaptic_mesh.base.seeds import derive_random
+from synaptic_mesh.consensus.block import BlockRef, CommitVote, VerifiedBlock, genesis_ref, seal_block
+from synaptic_mesh.consensus.core import Consensus
+from synaptic_mesh.consensus.messages import (
+    Advert,
+    Append,
+    Appended,
+    Blocks,
+    BlocksReceived,
+    BlocksRequest,
+    Broadcast,
+    Committed,
+    Dropped,
+    Evidence,
+    MessageReceived,
+    OwnRoundAnswer,
+    OwnRoundAnswered,
+    OwnRoundRequest,
+    RoundsRequest,
+    Send,
+    Skipped,
+    TransactionsRefused,
+    TransactionsSubmitted,
+)
+from synaptic_mesh.consensus.settings import Settings
+
+
+def ordered(mesh: Mesh, i: int) -> list[bytes]:
+    return [tx for committed in mesh.told[i] for block in committed.blocks for tx in block.transactions]
+
+
+def seal(
+    mesh: Mesh,
+    author: int,
+    round_: int,
+    ancestors: tuple[BlockRef, ...],
+    *transactions: bytes,
+    commit_votes: tuple[CommitVote, ...] = (),
+    timestamp_ms: int = 0,
+) -> VerifiedBlock:
+    """A block signed by a validator of the mesh."""
+    return seal_block(
+        mesh.keys[author].sign,
+        network=NETWORK,
+        epoch=0,
+        round_=round_,
+        author=author,
+        incarnation=0,
+        timestamp_ms=timestamp_ms,
+        ancestors=ancestors,
+        transactions=transactions,
+        commit_votes=commit_votes,
+    )
+
+
+def genesis(mesh: Mesh, author: int) -> tuple[BlockRef, ...]:
+    """Ancestors of a block of round 1, own first."""
+    order = [author, *(a for a in range(mesh.committee.size) if a != author)]
+    return tuple(genesis_ref(NETWORK, 0, a) for a in order)
+
+
+def ready(size: int = 4) -> Mesh:
+    """A mesh in which everybody has proposed round 1 and no block has arrived anywhere."""
+    mesh = Mesh(size)
+    mesh.is_lost = lambda *message: isinstance(message[-1], Blocks)
+    mesh.start()
+    return mesh.run(20)
+
+
+def test_one_validator_orders_its_own_transactions() -> None:
+    mesh = Mesh(1)
+    mesh.start()
+    mesh.submit(0, b"a", b"b")
+    mesh.run(200)
+    assert ordered(mesh, 0) == [b"a", b"b"]
+    assert mesh.sent["OwnRoundRequest"] == 0
+
+
+def test_four_validators_order_the_same_transactions_within_a_few_rounds() -> None:
+    mesh = Mesh(4)
+    mesh.start()
+    for i in range(4):
+        mesh.submit(i, b"tx%d" % i)
+    mesh.run(300)
+    assert sorted(ordered(mesh, 0)) == [b"tx0", b"tx1", b"tx2", b"tx3"]
+    assert all(ordered(mesh, i) == ordered(mesh, 0) for i in range(4))
+    assert mesh.logs_agree()
+    assert [committed.commit.index for committed in mesh.told[0]] == list(range(1, len(mesh.told[0]) + 1))
+
+
+@pytest.mark.parametrize("stakes", [(5, 1, 1, 1), (1, 2, 3)])
+def test_weighted_stake_works_too(stakes: tuple[int, ...]) -> None:
+    mesh = Mesh(len(stakes), stakes=stakes)
+    mesh.start()
+    mesh.submit(1, b"tx")
+    mesh.run(400)
+    assert all(ordered(mesh, i) == [b"tx"] for i in range(len(stakes)))
+
+
+def test_nothing_is_broadcast_before_it_is_written() -> None:
+    """Own blocks and commits leave only after the Append that holds them came back."""
+    mesh = Mesh(4)
+    mesh.start()
+    mesh.submit(0, b"tx")
+    mesh.run(500)
+    written: set[bytes] = set()
+    appends: dict[int, Append] = {}
+    commits = 0
+    for effect in mesh.effects[0]:
+        if isinstance(effect, Append):
+            appends[effect.token] = effect
+            earlier = [append for token, append in appends.items() if token < effect.token]
+            written = {block.digest for append in earlier for block in append.blocks}
+            commits = sum(len(append.commits) for append in earlier)
+        elif isinstance(effect, Broadcast) and isinstance(effect.message, Blocks):
+            in_flight = {block.digest for block in appends[max(appends)].blocks}
+            assert mesh.verify(effect.message.blocks[0]).digest in written | in_flight
+        elif isinstance(effect, Committed):
+            assert effect.commit.index <= commits + len(appends[max(appends)].commits)
+
+
+def test_the_own_block_waits_for_the_disk() -> None:
+    mesh = Mesh(1)
+    effects = mesh.cores[0].start(0)
+    append = next(effect for effect in effects if isinstance(effect, Append))
+    assert [block.round for block in append.blocks] == [1]
+    assert not any(isinstance(effect, Broadcast) for effect in effects)
+    for now_ms in (100, 5_000):
+        assert not any(isinstance(e, Append) for e in mesh.cores[0].handle_deadline(now_ms))  # round 2 waits too
+    released = mesh.cores[0].handle(Appended(append.token), 5_001)
+    assert released[0] == Broadcast(Blocks((append.blocks[0].encoded,)))
+
+
+def test_a_written_block_is_stored_with_its_ancestors_first() -> None:
+    mesh = Mesh(4)
+    mesh.start()
+    mesh.submit(0, b"tx")
+    mesh.run(400)
+    known = {ref for a in range(4) for ref in genesis(mesh, a)}
+    for block in mesh.stored[0][0]:
+        assert known.issuperset(block.header.ancestors)
+        known.add(block.ref)
+
+
+def test_an_idle_mesh_proposes_once_a_second_and_wakes_at_once() -> None:
+    mesh = Mesh(4)
+    mesh.start()
+    mesh.run(20_000)
+    rounds = mesh.cores[0].dag.clock_round
+    assert 17 <= rounds <= 21
+    mesh.run(20_300)
+    mesh.submit(2, b"tx")
+    mesh.run(20_600)
+    assert ordered(mesh, 0) == [b"tx"]
+
+
+def test_a_silent_validator_is_skipped_and_the_others_go_on() -> None:
+    mesh = Mesh(4)
+    mesh.down.add(3)
+    for i in range(3):
+        mesh.start(i)
+    for now_ms in range(0, 6_000, 100):
+        mesh.run(now_ms)
+        mesh.submit(0, b"tx%d" % now_ms)
+    mesh.run(7_000)
+    assert len(ordered(mesh, 1)) == 60
+    assert any(isinstance(effect, Skipped) and effect.author == 3 for effect in mesh.effects[0])
+
+
+def test_lost_messages_are_repaired() -> None:
+    mesh = Mesh(4)
+    random = derive_random(3, "loss")
+    mesh.is_lost = lambda *_: random.random() < 0.3
+    mesh.start()
+    for now_ms in range(0, 20_000, 200):
+        mesh.run(now_ms)
+        mesh.submit(now_ms // 200 % 4, b"tx%d" % now_ms)
+    mesh.is_lost = lambda *_: False
+    mesh.run(25_000)
+    assert len(ordered(mesh, 0)) == 100
+    assert all(ordered(mesh, i) == ordered(mesh, 0) for i in range(4))
+    assert mesh.sent["BlocksRequest"] > 0
+
+
+def test_a_stalled_mesh_repeats_blocks_with_growing_pauses() -> None:
+    mesh = ready()
+    mesh.submit(0, b"tx")
+    repeated_ms: list[int] = []
+    for now_ms in range(20, 14_000, 10):
+        mesh.effects[0].clear()
+        mesh.run(now_ms)
+        if any(isinstance(e, Broadcast) and isinstance(e.message, Blocks) for e in mesh.effects[0]):
+            repeated_ms.append(now_ms)
+    pauses = [(b - a + 50) // 100 for a, b in pairwise(repeated_ms)]
+    assert pauses == [5, 10, 20, 40, 40]  # 250 ms doubled again and again up to 4 s
+    mesh.is_lost = lambda *_: False
+    mesh.run(18_000)
+    assert ordered(mesh, 3) == [b"tx"]
+
+
+def test_restart_reaches_the_same_state_and_repeats_only_what_was_not_executed() -> None:
+    mesh = Mesh(4)
+    mesh.start()
+    for now_ms in range(0, 1_000, 50):
+        mesh.run(now_ms)
+        mesh.submit(1, b"tx%d" % now_ms)
+    before = mesh.cores[1]
+    proposed, count = before.pacing.last_proposed, len(mesh.stored[1][1])
+    mesh.crash(1)
+    again = mesh.new_core(1)
+    blocks, commits = mesh.stored[1]
+    effects = again.start(mesh.now_ms, blocks=blocks, commits=commits, executed_index=count - 2)
+    assert [e.commit.index for e in effects if isinstance(e, Committed)] == [count - 1, count]
+    stored_own = max(block.round for block in blocks if block.author == 1)
+    assert stored_own in (proposed, proposed - 1)
+    assert again.linearizer.digest == mesh.told[1][count - 1].digest
+    assert again.dag.clock_round >= stored_own
+    assert not again.amnesia.is_active
+    appended = [e for e in effects if isinstance(e, Append)]
+    own = [block.round for e in appended for block in e.blocks]
+    assert all(round_ > stored_own for round_ in own)
+
+
+def test_a_crashed_node_comes_back_and_never_signs_a_round_twice() -> None:
+    mesh = Mesh(4)
+    mesh.start()
+    for now_ms in range(0, 4_000, 100):
+        mesh.run(now_ms)
+        mesh.submit(0, b"tx%d" % now_ms)
+        if now_ms in (500, 1_700, 2_900):
+            mesh.crash(2)
+        if now_ms in (900, 2_000, 3_500):
+            mesh.start(2)
+    mesh.run(6_000)
+    assert ordered(mesh, 0) == ordered(mesh, 2)
+    assert mesh.logs_agree()
+    assert not any(isinstance(effect, Evidence) for effects in mesh.effects for effect in effects)
+    own = [block.round for block in mesh.stored[2][0] if block.author == 2]
+    assert own == sorted(set(own))
+
+
+def test_damaged_commits_stop_the_node() -> None:
+    mesh = Mesh(1)
+    mesh.start()
+    mesh.run(6_000)
+    blocks, commits = mesh.stored[0]
+    wrong = [commits[0], *commits[2:]]
+    with pytest.raises(InvariantBroken, match="stored commit 3"):
+        mesh.new_core(0).start(0, blocks=blocks, commits=wrong)
+    with pytest.raises(InvariantBroken, match="lead to"):
+        mesh.new_core(0).start(0, blocks=blocks[:5], commits=commits)
+    with pytest.raises(InvariantBroken, match="before its ancestors"):
+        mesh.new_core(0).start(0, blocks=blocks[1:], commits=commits)
+    with pytest.raises(InvariantBroken, match="only"):
+        mesh.new_core(0).start(0, blocks=blocks, commits=commits, executed_index=len(commits) + 1)
+
+
+def test_a_laggard_within_the_gc_window_proposes_every_missed_round() -> None:
+    mesh = Mesh(4)
+    mesh.start()
+    for now_ms in range(0, 6_000, 100):
+        mesh.run(now_ms)
+        mesh.submit(0, b"tx%d" % now_ms)
+        mesh.is_lost = lambda *ends: 1_000 <= mesh.now_ms < 2_500 and 3 in ends[:2]
+    mesh.run(8_000)
+    own = [block.round for block in mesh.stored[3][0] if block.author == 3]
+    assert own == list(range(1, len(own) + 1))
+    assert own[-1] >= mesh.cores[0].dag.clock_round - 2
+    assert ordered(mesh, 3) == ordered(mesh, 0)
+
+
+def test_a_laggard_beyond_the_gc_window_syncs_rounds_and_jumps_once() -> None:
+    mesh = Mesh(4, gc_depth=10)
+    mesh.start()
+    for now_ms in range(0, 12_000, 50):
+        mesh.run(now_ms)
+        mesh.submit(0, b"tx%d" % now_ms)
+        mesh.is_lost = lambda *ends: 1_000 <= mesh.now_ms < 9_000 and 3 in ends[:2]
+    mesh.run(14_000)
+    own = [block.round for block in mesh.stored[3][0] if block.author == 3]
+    jumps = [(a, b) for a, b in pairwise(own) if b != a + 1]
+    assert len(jumps) == 1
+    assert jumps[0][1] - jumps[0][0] > 10
+    assert mesh.sent["RoundsRequest"] > 0
+    assert ordered(mesh, 3) == ordered(mesh, 0)
+    assert own[-1] >= mesh.cores[0].dag.clock_round - 2
+
+
+def test_an_observer_follows_and_never_proposes() -> None:
+    mesh = Mesh(4, observers=1)
+    mesh.start()
+    mesh.submit(0, b"tx")
+    mesh.run(1_500)
+    assert ordered(mesh, 4) == [b"tx"]
+    assert not any(block.author >= 4 for block in mesh.stored[4][0])
+    mesh.effects[4].clear()
+    mesh.submit(4, b"mine")
+    assert isinstance(mesh.effects[4][0], TransactionsRefused)
+
+
+def test_an_amnesiac_proposes_above_what_peers_have_seen() -> None:
+    mesh = Mesh(4)
+    mesh.start()
+    for now_ms in range(0, 1_000, 50):
+        mesh.run(now_ms)
+        mesh.submit(1, b"tx%d" % now_ms)
+    old = {block.round: block.digest for block in mesh.stored[2][0] if block.author == 2}
+    mesh.crash(2)
+    mesh.stored[2] = ([], [])
+    mesh.told[2].clear()
+    mesh.start(2)
+    for now_ms in range(1_000, 3_000, 50):
+        mesh.run(now_ms)
+        mesh.submit(1, b"tx%d" % now_ms)
+    mesh.run(5_000)
+    signed: dict[int, set[bytes]] = {}
+    for block in mesh.stored[0][0]:
+        if block.author == 2:
+            signed.setdefault(block.round, set()).add(block.digest)
+    assert all(len(digests) == 1 for digests in signed.values())
+    assert max(signed) > max(old)
+    assert ordered(mesh, 2) == ordered(mesh, 0)
+
+
+def test_an_amnesiac_waits_for_answers_of_validity_stake() -> None:
+    """validity = 2 for four: one answer is not enough, and nobody may answer twice or for another question."""
+    mesh = Mesh(4)
+    core = mesh.cores[0]
+    core.start(0)
+    nonce = core.amnesia.request().nonce
+
+    def appends(peer: int, number: int) -> bool:
+        return any(isinstance(e, Append) for e in core.handle(OwnRoundAnswered(mesh.peers[peer], number, None), 1))
+
+    assert not appends(1, nonce)
+    assert not appends(1, nonce)
+    assert not appends(2, nonce + 1)
+    assert not appends(0, nonce)
+    assert appends(2, nonce)
+
+
+def test_an_answer_about_own_rounds_carries_the_newest_block() -> None:
+    mesh = Mesh(4)
+    mesh.start()
+    mesh.run(1_500)
+    core = mesh.cores[0]
+    newest = core.dag.slot(core.dag.latest_round[2], 2)[0].block
+    effects = core.handle(MessageReceived(mesh.peers[2], OwnRoundRequest(77)), mesh.now_ms)
+    assert Send(mesh.peers[2], OwnRoundAnswer(77, newest.encoded)) in effects
+
+
+def test_equivocation_is_reported_once_with_both_headers() -> None:
+    mesh = ready()
+    one, two, three = (seal(mesh, 1, 1, genesis(mesh, 1), tx) for tx in (b"a", b"b", b"c"))
+    effects = [
+        e for block in (one, two, three) for e in mesh.cores[0].handle(BlocksReceived(mesh.peers[2], (block,)), 30)
+    ]
+    assert [e for e in effects if isinstance(e, Evidence)] == [
+        Evidence(1, one.header, one.signature, two.header, two.signature)
+    ]
+    assert Dropped(mesh.peers[2], "twin", 1) in effects
+    assert len(mesh.cores[0].dag.slot(1, 1)) == 2
+
+
+def test_a_third_twin_is_accepted_as_an_ancestor_of_another_block() -> None:
+    mesh = ready()
+    twins = [seal(mesh, 1, 1, genesis(mesh, 1), tx) for tx in (b"a", b"b", b"c")]
+    others = [seal(mesh, author, 1, genesis(mesh, author)) for author in (2, 3)]
+    core = mesh.cores[0]
+    core.handle(BlocksReceived(mesh.peers[2], (*twins, *others)), 30)
+    assert core.dag.get(twins[2].digest) is None
+    child = seal(mesh, 2, 2, (others[0].ref, twins[2].ref, others[1].ref))
+    core.handle(BlocksReceived(mesh.peers[2], (child,)), 31)
+    asked = [e for e in core.handle_deadline(60) if isinstance(e, Send) and isinstance(e.message, BlocksRequest)]
+    assert {e.peer for e in asked} == {mesh.peers[1], mesh.peers[2]}
+    assert asked[0].message == BlocksRequest((twins[2].ref,))
+    core.handle(BlocksReceived(mesh.peers[1], (twins[2],)), 61)
+    assert core.dag.get(child.digest) is not None
+
+
+def test_a_ref_that_lies_about_its_round_is_dropped() -> None:
+    mesh = ready()
+    first = [seal(mesh, author, 1, genesis(mesh, author)) for author in (1, 2, 3)]
+    core = mesh.cores[0]
+    core.handle(BlocksReceived(mesh.peers[1], tuple(first)), 30)
+    second = seal(mesh, 1, 2, tuple(block.ref for block in first))
+    core.handle(BlocksReceived(mesh.peers[1], (second,)), 31)
+    lie = BlockRef(2, 2, first[1].digest)
+    liar = seal(mesh, 1, 3, (second.ref, lie, BlockRef(2, 3, bytes(32))))
+    assert Dropped(mesh.peers[1], "false_ref", 1) in core.handle(BlocksReceived(mesh.peers[1], (liar,)), 32)
+
+
+def test_blocks_too_far_ahead_are_dropped_and_rounds_asked_for() -> None:
+    mesh = ready()
+    far = seal(mesh, 1, 500, tuple(BlockRef(499, a, bytes([a]) * 32) for a in (1, 2, 3)))
+    effects = mesh.cores[0].handle(BlocksReceived(mesh.peers[1], (far,)), 30)
+    assert effects == [Dropped(mesh.peers[1], "ahead", 1), Send(mesh.peers[1], RoundsRequest(1))]
+    assert mesh.cores[0].handle(BlocksReceived(mesh.peers[1], (far,)), 31) == [Dropped(mesh.peers[1], "ahead", 1)]
+
+
+def test_suspended_blocks_of_one_author_are_bounded() -> None:
+    mesh = Mesh(4, settings=Settings(suspended_per_author_max=3))
+    mesh.start()
+    core = mesh.cores[0]
+    for round_ in range(2, 12):
+        block = seal(mesh, 1, round_, tuple(BlockRef(round_ - 1, a, bytes([a, round_]) * 16) for a in (1, 2, 3)))
+        core.handle(BlocksReceived(mesh.peers[1], (block,)), 1)
+    assert len(core.suspended) == 3
+    assert len(core.suspended.wanted) == 9
+
+
+def test_answers_are_bounded_and_only_stored_blocks_are_served() -> None:
+    mesh = Mesh(4, settings=Settings(answer_blocks_max=5))
+    mesh.start()
+    mesh.run(6_000)
+    core = mesh.cores[0]
+    (effect,) = core.handle(MessageReceived(mesh.peers[1], RoundsRequest(2)), mesh.now_ms)
+    assert isinstance(effect, Send)
+    assert isinstance(effect.message, Blocks)
+    assert [mesh.verify(data).round for data in effect.message.blocks] == [2, 2, 2, 2, 3]
+    unknown = BlocksRequest((BlockRef(3, 1, bytes(32)),))
+    assert core.handle(MessageReceived(mesh.peers[1], unknown), mesh.now_ms) == []
+
+
+def test_an_unwritten_own_block_is_not_served() -> None:
+    core = Mesh(1).cores[0]
+    append = next(e for e in core.start(0) if isinstance(e, Append))
+    ask = MessageReceived(Mesh(1).peers[0], BlocksRequest((append.blocks[0].ref,)))
+    assert core.handle(ask, 1) == []
+    core.handle(Appended(append.token), 2)
+    assert [type(e) for e in core.handle(ask, 3)] == [Send]
+
+
+def test_a_peer_that_is_behind_gets_our_blocks_and_one_that_is_ahead_is_asked() -> None:
+    mesh = Mesh(4)
+    mesh.start()
+    mesh.run(5_000)
+    core, clock_round = mesh.cores[0], mesh.cores[0].dag.clock_round
+    (push,) = core.handle(MessageReceived(mesh.peers[1], Advert(2, 1, 0)), mesh.now_ms)
+    assert isinstance(push, Send)
+    assert isinstance(push.message, Blocks)
+    assert [(b.author, b.round) for b in map(mesh.verify, push.message.blocks)] == [
+        (0, r) for r in range(1, core.pacing.last_proposed + 1)
+    ]
+    ahead = core.handle(MessageReceived(mesh.peers[1], Advert(clock_round + 1, 1, 0)), mesh.now_ms)
+    assert Send(mesh.peers[1], RoundsRequest(clock_round - 1)) in ahead
+    other = core.handle(MessageReceived(mesh.peers[2], Advert(clock_round + 90, clock_round + 30, 0)), mesh.now_ms)
+    assert other == []  # it no longer has what we would need
+
+
+def test_our_signature_on_another_block_of_an_own_slot_stops_the_node() -> None:
+    mesh = ready()
+    twin = seal(mesh, 0, 1, genesis(mesh, 0), b"not mine")
+    with pytest.raises(InvariantBroken, match="carry our signature in round 1"):
+        mesh.cores[0].handle(BlocksReceived(mesh.peers[1], (twin,)), 30)
+
+
+def test_a_commit_that_validity_stake_contradicts_stops_the_node() -> None:
+    mesh = Mesh(4)
+    mesh.start()
+    mesh.run(6_000)
+    core, wrong = mesh.cores[0], (CommitVote(1, bytes(32)),)
+    round_ = core.dag.clock_round - 1
+    parents = [core.dag.slot(round_, a)[0].block.ref for a in range(4)]
+    refs = [(parents[a], *(p for p in parents if p.author != a)) for a in (1, 2)]
+    blocks = [seal(mesh, a, round_ + 1, refs[a - 1], commit_votes=wrong) for a in (1, 2)]
+    core.handle(BlocksReceived(mesh.peers[1], (blocks[0],)), mesh.now_ms)
+    with pytest.raises(InvariantBroken, match=r"authors \[1, 2\] committed 00000000 at 1"):
+        core.handle(BlocksReceived(mesh.peers[1], (blocks[1],)), mesh.now_ms)
+
+
+def test_transactions_in_blocks_that_are_collected_unordered_are_proposed_again() -> None:
+    mesh = Mesh(4, gc_depth=10)
+    mesh.start()
+    mesh.run(100)
+    mesh.is_lost = lambda *ends: mesh.now_ms < 4_000 and 3 in ends[:2]
+    mesh.submit(3, b"stranded")
+    for now_ms in range(100, 8_000, 50):
+        mesh.run(now_ms)
+        mesh.submit(0, b"tx%d" % now_ms)
+    mesh.run(9_000)
+    assert ordered(mesh, 0).count(b"stranded") == 1
+
+
+def test_a_deadline_called_early_changes_nothing() -> None:
+    mesh = ready()
+    core = mesh.cores[0]
+    deadline_ms = core.deadline_ms()
+    assert core.handle_deadline(mesh.now_ms) == []
+    assert core.deadline_ms() == deadline_ms
+
+
+def test_the_same_events_give_the_same_effects() -> None:
+    def run() -> list[str]:
+        mesh = Mesh(4)
+        random = derive_random(5, "same")
+        mesh.is_lost = lambda *_: random.random() < 0.2
+        mesh.start()
+        mesh.submit(0, b"a")
+        mesh.run(3_000)
+        return [repr(effect) for effects in mesh.effects for effect in effects]
+
+    assert run() == run()
+
+
+def test_wrong_construction_is_a_local_error() -> None:
+    mesh = Mesh(4)
+    random = derive_random(1)
+    for author, sign in ((0, None), (None, mesh.keys[0].sign), (4, mesh.keys[0].sign)):
+        with pytest.raises(LocalError):
+            Consensus(Settings(), mesh.committee, NETWORK, author=author, sign=sign, random=random)
+    with pytest.raises(InvariantBroken, match="start"):
+        mesh.cores[0].handle(TransactionsSubmitted((b"a",)), 0)
