@@ -13,9 +13,11 @@ from msgspec.structs import replace
 
 from synaptic_mesh.base.errors import InvariantBroken, LocalError
 from synaptic_mesh.identity.keys import KeyPair
+from synaptic_mesh.ledger import job_table
 from synaptic_mesh.ledger.amounts import AMOUNT_MAX, SUPPLY_MAX
 from synaptic_mesh.ledger.events import JobChanged, TransactionApplied
 from synaptic_mesh.ledger.genesis import GenesisAccount, GenesisValidator, genesis_of
+from synaptic_mesh.ledger.jobs import JobStatus
 from synaptic_mesh.ledger.ledger import Ledger, OrderedCommit
 from synaptic_mesh.ledger.signing import VerifiedTransaction, sign_transaction, verify_transaction_untrusted
 from synaptic_mesh.ledger.transactions import (
@@ -209,6 +211,19 @@ def test_snapshots_are_made_once_and_changes_are_announced(mesh: Any) -> None:
     assert mesh.job is not before
     assert mesh.ledger.jobs() == (mesh.job,)
     assert mesh.ledger.job(bytes(32)) is None
+
+
+def test_closed_jobs_are_forgotten_in_the_order_of_their_ends(mesh: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_table, "JOBS_CLOSED_MAX", 1)
+    ended = []
+    for seed in range(2):
+        mesh.start(seed=seed)
+        mesh.send(mesh.workers[0], LeaveJob(mesh.job_id))
+        mesh.do(mesh.workers[1], LeaveJob(mesh.job_id))
+        assert mesh.job.status is JobStatus.ABORTED
+        ended.append(mesh.job_id)
+    assert [job.job for job in mesh.ledger.jobs()] == ended[1:]
+    assert mesh.submit(seed=0) == ""  # forgotten, so it may be submitted again
 
 
 def test_replicas_agree_commit_by_commit(make_mesh: Any) -> None:

@@ -1,6 +1,6 @@
 """All jobs by id: which are due, which changed, and their leaves in the state root."""
 
-from synaptic_mesh.base.digests import merkle_root
+from synaptic_mesh.base.digests import hash_bytes, merkle_root
 from synaptic_mesh.base.ids import Digest
 from synaptic_mesh.ledger.job_record import Job, job_leaf, snapshot
 from synaptic_mesh.ledger.jobs import JobState, JobStatus
@@ -77,17 +77,22 @@ class JobTable:
         return state
 
     def root(self) -> Digest:
-        """Return the Merkle root over all jobs, ascending by id; only changed ones are hashed again."""
+        """Return one root over all jobs, ascending by id, and the order in which the closed ones will be forgotten.
+        Only changed jobs are hashed again.
+        """
         if self._root is None:
             for job_id in self.ids():
                 if job_id not in self._leaves:
                     self._leaves[job_id] = job_leaf(self._jobs[job_id])
-            self._root = merkle_root([self._leaves[job_id] for job_id in self.ids()], "SM/jobs/v1")
+            self._root = self._combine([self._leaves[job_id] for job_id in self.ids()])
         return self._root
 
-    def leaves(self) -> list[Digest]:
-        """Return every job's leaf, computed anew, ascending by id."""
-        return [job_leaf(self._jobs[job_id]) for job_id in self.ids()]
+    def recomputed_root(self) -> Digest:
+        """Return the same root from scratch."""
+        return self._combine([job_leaf(self._jobs[job_id]) for job_id in self.ids()])
+
+    def _combine(self, leaves: list[Digest]) -> Digest:
+        return hash_bytes("SM/jobs/closed/v1", merkle_root(leaves, "SM/jobs/v1"), *self._closed)
 
     def _forget(self, job_id: bytes) -> None:
         del self._jobs[job_id]
