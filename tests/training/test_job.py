@@ -19,6 +19,7 @@ from synaptic_mesh.training.examples import Examples
 from synaptic_mesh.training.hyperparameters import (
     Hyperparameters,
     check_hyperparameters,
+    choose_hyperparameters,
     digits_hyperparameters,
     table_hyperparameters,
 )
@@ -100,10 +101,22 @@ def test_terms_that_do_not_fit_are_refused(terms: JobTerms, seed: int, model: st
 
 def test_defaults_are_in_range_for_every_size() -> None:
     for rows in (1, 3, 7, 50, 1000, 100_000):
-        check_hyperparameters(table_hyperparameters(rows))
+        check_hyperparameters(table_hyperparameters(rows, "classify"))
+        check_hyperparameters(table_hyperparameters(rows, "regress"))
         assert table_hyperparameters(rows).batch <= rows
     for workers in (1, 2, 4, 50):
         check_hyperparameters(digits_hyperparameters(workers))
+
+
+def test_another_optimizer_brings_its_own_learning_rate() -> None:
+    defaults = digits_hyperparameters(5)
+    assert choose_hyperparameters(defaults, {"optimizer": "adamw"}).learning_rate == 0.003
+    assert choose_hyperparameters(defaults, {"optimizer": "adamw", "learning_rate": 0.5}).learning_rate == 0.5
+    assert choose_hyperparameters(defaults, {"optimizer": "sgd", "batch": 8}).learning_rate == defaults.learning_rate
+    with pytest.raises(LocalError, match="optimizer 'lion' is not known"):
+        choose_hyperparameters(defaults, {"optimizer": "lion"})
+    with pytest.raises(LocalError, match="hyperparameter 'epochs' is not known; there are batch, inner_steps"):
+        choose_hyperparameters(defaults, {"epochs": 3})
 
 
 def test_held_out_rows_are_in_no_shard() -> None:

@@ -81,7 +81,7 @@ def table(task: str) -> Examples:
 
 
 def train_table(task: str) -> ClassEvaluation | NumberEvaluation:
-    job = prepare_job(table(task), "mlp:16", JobTerms(2, 1, 2), seed=3, hyperparameters=table_hyperparameters(48))
+    job = prepare_job(table(task), "mlp:16", JobTerms(2, 1, 2), seed=3, hyperparameters=table_hyperparameters(48, task))
     assert job.manifest.task == task
     return evaluate(train(job), job.dataset.x_test, job.dataset.y_test, BACKEND)
 
