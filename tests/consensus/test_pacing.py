@@ -88,7 +88,7 @@ def test_w2_gives_up_when_no_outcome_can_be_reached() -> None:
 
 
 def test_w2_counts_votes_per_block_of_an_equivocating_leader() -> None:
-    """A2 votes B1, C2 and D2 vote B1': B2 may still give B1' three votes. With B2 voting for B1 it is two against two."""
+    """A2 votes B1, C2 and D2 vote B1': B2 may still make it three. When B2 votes for B1 it is two against two."""
     split = "B1':[*]; A2:[*]; C2:[* B1']; D2:[* B1']"
     drawing = dag(f"{full(1)}; {split}")
     assert pacing(drawing, 2).proposal_ms(3, True) == 1_250

@@ -123,17 +123,19 @@ def decided_in_views(random: Random) -> int:
     return len(longest)
 
 
-def test_reset_counts_again() -> None:
-    """After a reset the same decisions come out: nothing is lost with the cached counts."""
+def test_reset_decides_again_under_the_new_schedule() -> None:
+    """C is demoted after round 1: the decisions made for rounds 2 to 5 belonged to other leaders and are gone."""
     drawing = empty(4)
-    committer = Committer(drawing.dag, drawing.rules, LeaderSchedule(drawing.committee))
+    schedule = LeaderSchedule(drawing.committee)
+    committer = Committer(drawing.dag, drawing.rules, schedule)
     drawing.draw("; ".join(f"{a}{r}:[*]" for r in range(1, 8) for a in "ABCD"))
     for vertex in drawing.vertices.values():
         committer.note(vertex)
-    first = committer.next_decision()
+    assert committer.next_decision() is not None
     committer.advance()
+    schedule.demote({2})
     committer.reset()
     rest: list[Decision] = []
     advance(committer, rest)
-    assert first is not None
-    assert [first.round, *[d.round for d in rest]] == [1, 2, 3, 4, 5]
+    assert [(d.round, d.author) for d in rest] == [(2, 3), (3, 0), (4, 1), (5, 3)]
+    assert [d.leader for d in rest] == [drawing[name] for name in ("D2", "A3", "B4", "D5")]
