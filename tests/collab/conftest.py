@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from synaptic_mesh.base.digests import blob_digest
 from synaptic_mesh.base.errors import ResourceError
@@ -17,6 +18,7 @@ from synaptic_mesh.collab.messages import (
     CancelCompute,
     Compute,
     Event,
+    ExecuteUpdate,
     FetchBlob,
     JobChanged,
     PublishBlob,
@@ -25,8 +27,9 @@ from synaptic_mesh.collab.messages import (
 )
 from synaptic_mesh.collab.participant import Participant
 from synaptic_mesh.collab.proposal import JobTerms, propose_job
-from synaptic_mesh.collab.record import RunRecorder
+from synaptic_mesh.collab.record import RunRecord, RunRecorder
 from synaptic_mesh.collab.strategy import Strategy
+from synaptic_mesh.collab.update import UpdateResult
 from synaptic_mesh.engine.golden import semantics_id
 from synaptic_mesh.engine.optimizers import Momentum
 from synaptic_mesh.engine.reference import ReferenceBackend
@@ -35,7 +38,7 @@ from synaptic_mesh.ledger.events import LedgerEvent, TransactionApplied
 from synaptic_mesh.ledger.genesis import GenesisAccount, GenesisValidator, genesis_of, save_genesis
 from synaptic_mesh.ledger.jobs import JobState, JobStatus
 from synaptic_mesh.ledger.ledger import Ledger, OrderedCommit
-from synaptic_mesh.ledger.manifest import Economy, Manifest, OuterRule, Timing
+from synaptic_mesh.ledger.manifest import BlobRef, Economy, Manifest, OuterRule, Timing
 from synaptic_mesh.ledger.signing import sign_transaction, verify_transaction_untrusted
 from synaptic_mesh.ledger.transactions import Action, SubmitJob, Transaction
 from synaptic_mesh.models.graphs import build_job_graphs
@@ -127,6 +130,7 @@ class Mesh:
         validators: int = 4,
         workers: int = 0,
         strategies: dict[int, Strategy] | None = None,
+        withheld: set[bytes] | None = None,
     ) -> None:
         self.manifest, self.job_blobs = job
         self.validator_count = validators
@@ -147,9 +151,7 @@ class Mesh:
         self.now_ms = 0
         self.events: list[LedgerEvent] = []
         self.nonces: dict[bytes, int] = {}
-        self.ordered: list[bytes] = []
-        self.withheld: set[bytes] = set()
-        self.mine: dict[bytes, set[bytes]] = {}
+        self.withheld = withheld or set()
         self.peers = [self.start(i, key, {}) for i, key in enumerate(keys)]
         self.order([(self.sponsor, SubmitJob(self.manifest))])
         self.job = self.peers[0].ledger.jobs()[0].job
@@ -301,3 +303,19 @@ def make_mesh() -> Callable[..., Mesh]:
         return Mesh(job, **options)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def finished_run() -> tuple[RunRecord, dict[bytes, bytes]]:
+    """The record and all blobs of a run of two outer steps, with a fifth worker that lied in the first."""
+    mesh = Mesh(tiny_job(workers=5), workers=1, strategies={4: Doubled()})
+    state = mesh.run()
+    return mesh.recorder.record(state), mesh.all_blobs()
+
+
+class Doubled:
+    """Submits twice its delta under an honest trace."""
+
+    def choose_submission(self, _task: ExecuteUpdate, result: UpdateResult, delta: bytes) -> tuple[UpdateResult, bytes]:
+        blob = (np.frombuffer(delta, "<f4") * np.float32(2)).tobytes()
+        return replace(result, delta=BlobRef(blob_digest(blob), len(blob))), blob

@@ -15,6 +15,7 @@ from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.limits import LIMITS, Limits, admit, flops
 from synaptic_mesh.ledger.manifest import Manifest, TensorSpec
 
+SCORES_RANK = 2
 UPDATE_FLOPS_MAX = 1 << 42
 """Arithmetic of one update, inner steps times step graph: minutes on one slow core. More is refused, because every
 validator executes every update."""
@@ -76,8 +77,12 @@ def check_predict_graph(manifest: Manifest, graph: Graph) -> None:
     if len(graph.outputs) != 1 or graph.carried:
         raise LocalError(f"the predict graph has outputs {sorted(graph.outputs)}; it must have one, and carry nothing")
     scores = graph.nodes[next(iter(graph.outputs.values()))]
-    if scores.dtype.value != "f32" or scores.shape[:1] != (batch,):
-        raise LocalError(f"the predict graph's output is {scores.dtype.value} {scores.shape}, not f32 ({batch}, ...)")
+    wanted = (batch, *(scores.shape[1:2] if manifest.task == "classify" else target.shape))
+    if scores.dtype.value != "f32" or scores.shape != wanted or len(wanted) != SCORES_RANK:
+        raise LocalError(
+            f"the predict graph's output is {scores.dtype.value} {scores.shape}; it must be f32 ({batch}, classes) to "
+            "classify, or of the target's shape for each row to regress"
+        )
     rows = manifest.data.test.rows
     admit(metrics_graph(manifest.task, (rows, *scores.shape[1:]), (rows, *target.shape)))
 

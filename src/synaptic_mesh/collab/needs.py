@@ -47,6 +47,8 @@ class Pace(msgspec.Struct, frozen=True):
     """First pause after a failed fetch, doubled at each further one: a sealed blob opens when its holder has seen the
     commit that we have seen, which is a matter of a round trip or two."""
     fetch_retry_ms_max: int = 2_000
+    settled_misses: int = 3
+    """A blob that was missing so often is not waited for: with the pauses above, after 150 ms."""
     compute_retry_ms: int = 2_000
     """After a failure of this machine."""
 
@@ -93,9 +95,9 @@ class Needs:
             case _:
                 pass
 
-    def forget_results(self) -> None:
-        """Drop finished results: the outer step they belong to is over."""
-        self._results.clear()
+    def forget_results(self, keep: bytes) -> None:
+        """Drop all finished results but one: the outer step they belong to is over."""
+        self._results = {key: result for key, result in self._results.items() if key == keep}
 
     def deadline_ms(self) -> int | None:
         """When something that failed may be asked for again."""
@@ -122,8 +124,8 @@ class Needs:
         return all(held)
 
     def is_settled(self, blob: BlobRef) -> bool:
-        """Answer whether a wanted blob lies here or was found missing: waiting longer may not help."""
-        return blob.digest in self._held or self._fetching.get(blob.digest) is not None
+        """Answer whether a wanted blob lies here or was missing so often that waiting longer may not help."""
+        return blob.digest in self._held or self._misses.get(blob.digest, 0) >= self._pace.settled_misses
 
     def result(self, task: Task) -> Result | None:
         """Want a task's result; return it when it is there."""

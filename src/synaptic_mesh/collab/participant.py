@@ -33,6 +33,7 @@ from synaptic_mesh.collab.messages import (
     PrepareUpdate,
     Refusal,
     Refused,
+    task_key,
 )
 from synaptic_mesh.collab.needs import Needs, Pace
 from synaptic_mesh.collab.tensors import tensor_bytes
@@ -91,7 +92,7 @@ class Participant:
         if self._state is None or step_ref(self._state) != step_ref(state):
             self._reported.clear()
         if self._state is not None and self._state.step != state.step:
-            self._needs.forget_results()
+            self._needs.forget_results(keep=task_key(PrepareJob(state.job, state.manifest)))
         self._state = state
 
     def _look(self, now_ms: int) -> list[Effect]:
@@ -165,7 +166,7 @@ class Participant:
             if state.phase is Phase.WORK:
                 self._submit_update(state, assignment)
             return
-        if state.phase is not Phase.WORK:
+        if state.phase is not Phase.WORK and self._needs.hold(own.delta, self._delta_holders(own)):
             self._needs.publish(own.delta)
         if state.phase is Phase.REVEAL and not own.witness:
             result = self._submission(state, assignment)
@@ -205,7 +206,7 @@ class Participant:
                 pass
 
     def _report(self, state: JobState) -> None:
-        """Report the deltas that lie here once every delta is here or was found missing; the late ones afterwards."""
+        """Report the deltas that lie here once every delta is here or was missed often; the late ones afterwards."""
         held = []
         waiting = False
         delta_bytes = sum(tensor_bytes(spec) for spec in state.manifest.parameters)

@@ -2,24 +2,27 @@
 
     theta, s   = shared parameters (root_t), optimizer_init
     repeat H:    theta, s = step graph(theta, s, next batch of the assigned shard)
-                 D_k = H("SM/inner-state", every carried tensor)       k = 1..H
+                 D_k = H("SM/inner-state/v1", theta after the step)    k = 1..H
     delta      = theta_t - theta_H, each element rounded once to f32   (DiLoCo's sign, arXiv:2311.08105)
     trace_root = Merkle root over H("SM/trace", D_k)
     witness    = H("SM/witness-x", D_1 || ... || D_H)
 
 The D_k stay secret, and a leaf of the trace does not reveal its D_k: so the witness cannot be derived from anything
-published, only from running the whole update. A non-finite checked value, an index out of range or a non-finite delta
-makes the update invalid: a worker submits nothing then, and an auditor's verdict carries zeros in place of delta and
-trace, so a claim to have completed such an update is a proved lie.
+published, only from running the whole update. They cover the parameters alone: whatever else the step graph carries
+shows in the parameters of the next inner step or does not matter. A non-finite checked value, an index out of range or
+a non-finite delta makes the update invalid: a worker submits nothing then, and an auditor's verdict carries zeros in
+place of delta and trace, so a claim to have completed such an update is a proved lie.
 """
 
-from collections.abc import Mapping, Sequence
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import numpy as np
 from blake3 import blake3
 
-from synaptic_mesh.base.arrays import F32, Array, canonical_bytes
+from synaptic_mesh.base.arrays import CANONICAL_NAN_BITS, F32, Array
 from synaptic_mesh.base.digests import blob_digest, hash_bytes, merkle_root
 from synaptic_mesh.base.ids import DIGEST_BYTES, Digest
 from synaptic_mesh.collab.batches import iterate_batches
@@ -27,8 +30,9 @@ from synaptic_mesh.collab.state import State
 from synaptic_mesh.collab.tensors import encode_tensors
 from synaptic_mesh.engine.backend import Program, StepInvalid
 from synaptic_mesh.ledger.jobs import Assignment
-from synaptic_mesh.ledger.manifest import BlobRef, Manifest
+from synaptic_mesh.ledger.manifest import BlobRef, Manifest, TensorSpec
 
+INNER_STATE_DOMAIN = "SM/inner-state/v1"
 TRACE_DOMAIN = "SM/trace/v1"
 WITNESS_DOMAIN = "SM/witness-x/v1"
 NO_DIGEST = Digest(bytes(DIGEST_BYTES))
@@ -56,38 +60,58 @@ def execute_update(
     program: the compiled step graph; its inputs are all overwritten. state: the shared state at root_t. optimizer: the
     tensors of `optimizer_init` by name. shard: the rows of the assigned shard by name, each (rows, ...).
     """
-    names = [spec.name for spec in (*manifest.parameters, *manifest.optimizer_state)]
+    tape = InnerStates(program, manifest.parameters)
     for spec in manifest.parameters:
         program.write(spec.name, state.parameters[spec.name])
     for spec in manifest.optimizer_state:
         program.write(spec.name, optimizer[spec.name])
     rows = len(next(iter(shard.values())))
     batches = iterate_batches(assignment.order_seed, rows, manifest.batch)
-    digests: list[Digest] = []
     for inner_step, chosen in zip(range(manifest.inner_steps), batches, strict=False):
         for name, tensor in shard.items():
             program.write(name, tensor[chosen])
         try:
             program.run()
         except StepInvalid as error:
-            return _invalid(digests, f"inner step {inner_step}: {error}"), b""
-        digests.append(inner_state_digest(program, names))
+            return _invalid(tape.digests, f"inner step {inner_step}: {error}"), b""
+        tape.add()
     delta = _delta(program, manifest, state)
     if delta is None:
-        return _invalid(digests, "the delta holds a value that is not finite"), b""
+        return _invalid(tape.digests, "the delta holds a value that is not finite"), b""
     blob = encode_tensors(manifest.parameters, delta)
-    return UpdateResult(BlobRef(blob_digest(blob), len(blob)), _trace_root(digests), _witness(digests)), blob
+    return UpdateResult(BlobRef(blob_digest(blob), len(blob)), _trace_root(tape.digests), _witness(tape.digests)), blob
 
 
-def inner_state_digest(program: Program, names: Sequence[str]) -> Digest:
-    """Return D_k: BLAKE3 over the domain and the canonical bytes of every carried tensor.
+class InnerStates:
+    """The digests D_1, D_2, ... of a program's parameters, taken without allocating.
 
-    Shapes are fixed by the manifest, so no lengths are needed between the tensors.
+    D_k = BLAKE3(H("SM/inner-state/v1") || canonical bytes of every parameter, in manifest order). Shapes are fixed by
+    the manifest, so nothing need stand between the tensors. A program may offer `view(name)`, the tensor in place; it
+    saves one copy.
     """
-    hasher = blake3(b"SM/inner-state/v1")
-    for name in names:
-        hasher.update(canonical_bytes(program.read(name)))
-    return Digest(hasher.digest())
+
+    def __init__(self, program: Program, parameters: Sequence[TensorSpec]) -> None:
+        self.digests: list[Digest] = []
+        self._read: Callable[[str], Array] = getattr(program, "view", program.read)
+        sizes = [math.prod(spec.shape) for spec in parameters]
+        header = np.frombuffer(hash_bytes(INNER_STATE_DOMAIN), "<f4")
+        self._buffer = np.empty(header.size + sum(sizes), "<f4")
+        self._buffer[: header.size] = header
+        self._values = self._buffer[header.size :]
+        self._bytes = self._buffer.view(np.uint8).data
+        ends = itertools.accumulate(sizes)
+        self._slots = [
+            (spec.name, self._values[end - size : end].reshape(spec.shape))
+            for spec, size, end in zip(parameters, sizes, ends, strict=True)
+        ]
+
+    def add(self) -> None:
+        """Append the digest of the parameters as they are now."""
+        for name, slot in self._slots:
+            slot[...] = self._read(name)
+        if np.isnan(self._values.min(initial=0)):  # NaN spreads through a minimum; payloads differ between CPUs
+            self._values[np.isnan(self._values)] = np.uint32(CANONICAL_NAN_BITS).view(np.float32)
+        self.digests.append(Digest(blake3(self._bytes).digest()))
 
 
 def _delta(program: Program, manifest: Manifest, state: State) -> dict[str, F32] | None:

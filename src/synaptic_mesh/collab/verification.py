@@ -180,10 +180,13 @@ class _Verifier:
             after = self._executor.aggregate(self._manifest, self._state, self.root, committed.included)
         except MeshError as error:
             raise _Differs(committed.step, b"", str(error)) from None
-        if after.root != committed.root or after.ref != committed.state:
+        if after.root != committed.root:
             raise _Differs(
                 committed.step, b"", f"aggregation gives root {short(after.root)}, not {short(committed.root)}"
             )
+        if after.ref != committed.state:
+            found, claimed = short(after.ref.digest), short(committed.state.digest)
+            raise _Differs(committed.step, b"", f"aggregation gives state blob {found}, not {claimed}")
         if after.metrics != committed.metrics:
             raise _Differs(committed.step, b"", f"evaluation gives {after.metrics}, not {committed.metrics}")
         return after

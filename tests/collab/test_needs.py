@@ -1,0 +1,135 @@
+import pytest
+
+from synaptic_mesh.collab.messages import (
+    BlobFetched,
+    BlobMissing,
+    CancelCompute,
+    Compute,
+    Computed,
+    Failed,
+    FetchBlob,
+    JobPrepared,
+    PrepareJob,
+    PublishBlob,
+    Refusal,
+    SubmitAction,
+    task_key,
+)
+from synaptic_mesh.collab.needs import Needs, Pace
+from synaptic_mesh.ledger.manifest import BlobRef
+from synaptic_mesh.ledger.transactions import AttestJob, JoinJob
+
+A, B, C = (BlobRef(bytes([i]) * 32, 10) for i in range(3))
+HOLDERS = (b"h" * 32,)
+
+
+@pytest.fixture
+def tasks(make_job):
+    manifest, _ = make_job()
+    return [PrepareJob(bytes([i]) * 32, manifest) for i in range(3)]
+
+
+def look(needs, now_ms=0, blobs=(), tasks=(), actions=()):
+    needs.begin(now_ms)
+    for blob in blobs:
+        needs.hold(blob, HOLDERS)
+    for task in tasks:
+        needs.result(task)
+    for action in actions:
+        needs.submit(action)
+    return needs.finish()
+
+
+def test_a_blob_is_asked_for_once_until_it_lies_here():
+    needs = Needs(Pace())
+    assert look(needs, blobs=[A]) == [FetchBlob(A, HOLDERS)]
+    assert look(needs, blobs=[A]) == []
+    needs.note(BlobFetched(A.digest), 0)
+    needs.begin(0)
+    assert needs.hold(A, HOLDERS)
+    assert needs.finish() == []
+
+
+def test_a_missing_blob_is_asked_for_after_a_pause_that_doubles():
+    needs = Needs(Pace(fetch_retry_ms=50, fetch_retry_ms_max=150))
+    look(needs, blobs=[A])
+    for misses, (now_ms, due_ms) in enumerate([(0, 50), (50, 150), (150, 300), (300, 450)]):
+        assert needs.is_settled(A) == (misses >= 3)
+        needs.note(BlobMissing(A.digest), now_ms)
+        assert needs.deadline_ms() == due_ms
+        assert look(needs, due_ms - 1, blobs=[A]) == []
+        assert look(needs, due_ms, blobs=[A]) == [FetchBlob(A, HOLDERS)]
+        assert needs.deadline_ms() is None
+
+
+def test_fetches_in_flight_are_bounded_in_the_order_of_asking():
+    needs = Needs(Pace(fetches_max=2))
+    assert look(needs, blobs=[B, A, C]) == [FetchBlob(B, HOLDERS), FetchBlob(A, HOLDERS)]
+    needs.note(BlobFetched(A.digest), 0)
+    assert look(needs, blobs=[B, A, C]) == [FetchBlob(C, HOLDERS)]
+
+
+def test_one_task_at_a_time_and_a_result_is_kept(tasks):
+    needs = Needs(Pace())
+    first, second = (task_key(task) for task in tasks[:2])
+    assert look(needs, tasks=tasks) == [Compute(first, tasks[0])]
+    assert look(needs, tasks=tasks) == []
+    needs.note(Computed(first, JobPrepared()), 0)
+    assert look(needs, tasks=tasks) == [Compute(second, tasks[1])]
+    needs.begin(0)
+    assert needs.result(tasks[0]) == JobPrepared()
+
+
+def test_an_unwanted_task_is_cancelled_and_makes_room_at_once(tasks):
+    needs = Needs(Pace())
+    look(needs, tasks=tasks[:1])
+    first, second = (task_key(task) for task in tasks[:2])
+    assert look(needs, tasks=tasks[1:2]) == [CancelCompute(first), Compute(second, tasks[1])]
+    needs.note(Computed(first, JobPrepared()), 0)
+    needs.begin(0)
+    assert needs.result(tasks[0]) is None
+
+
+def test_a_failed_task_is_tried_again_later(tasks):
+    needs = Needs(Pace(compute_retry_ms=100))
+    look(needs, tasks=tasks[:1])
+    needs.note(Failed(task_key(tasks[0]), "no memory"), 7)
+    assert needs.deadline_ms() == 107
+    assert look(needs, 106, tasks=tasks[:1]) == []
+    assert look(needs, 107, tasks=tasks[:1]) == [Compute(task_key(tasks[0]), tasks[0])]
+
+
+def test_answers_that_nobody_waits_for_change_nothing():
+    needs = Needs(Pace())
+    for event in (
+        BlobFetched(A.digest),
+        BlobMissing(A.digest),
+        Failed(bytes(32), ""),
+        Computed(bytes(32), JobPrepared()),
+    ):
+        needs.note(event, 0)
+    assert needs.deadline_ms() is None
+    assert look(needs, blobs=[A]) == [FetchBlob(A, HOLDERS)]
+
+
+def test_actions_publications_and_notes_come_once_while_they_are_wanted():
+    needs = Needs(Pace())
+    join, attest = JoinJob(bytes(32)), AttestJob(bytes(32))
+    assert look(needs, actions=[join]) == [SubmitAction(join)]
+    assert look(needs, actions=[join, attest]) == [SubmitAction(attest)]
+    assert look(needs) == []
+    assert look(needs, actions=[join]) == [SubmitAction(join)]
+    for expected in ([PublishBlob(A.digest), Refusal(bytes(32), "no")], []):
+        needs.begin(0)
+        needs.publish(A)
+        needs.say(Refusal(bytes(32), "no"))
+        assert needs.finish() == expected
+
+
+def test_forgetting_results_keeps_the_one_that_outlives_an_outer_step(tasks):
+    needs = Needs(Pace(computes_max=2))
+    look(needs, tasks=tasks[:2])
+    for task in tasks[:2]:
+        needs.note(Computed(task_key(task), JobPrepared()), 0)
+    needs.forget_results(keep=task_key(tasks[0]))
+    assert look(needs, tasks=tasks[:2]) == [Compute(task_key(tasks[1]), tasks[1])]
