@@ -105,7 +105,7 @@ def test_a_false_shard_is_refused() -> None:
     not_finite = np.array([[0], [np.inf]], np.float32)
     cases = [
         (manifest, shard, blob[:-1]),
-        (manifest, shard, blob[:-1] + b"\x01"),
+        (manifest, shard, bytes([blob[0] ^ 1]) + blob[1:]),
         (manifest, forge(blob, shard.rows + 1), blob),
         (manifest, forge(b"", 0), b""),
         (manifest, forge(blob + b"\0", shard.rows), blob + b"\0"),

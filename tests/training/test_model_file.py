@@ -108,11 +108,13 @@ def test_a_failed_write_leaves_the_old_model(
     save_model(classifier, tmp_path)
     newer = replace(classifier, parameters={k: v + 1 for k, v in classifier.parameters.items()})
 
-    def full_disk(descriptor: int) -> None:
-        raise OSError(28, f"No space left on device {descriptor}")
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(model_file.os, "fsync", full_disk)
-    with pytest.raises(ResourceError, match=r"cannot write model .*No space left on device"):
-        save_model(newer, tmp_path)
+    for owner, name in ((model_file.os, "fsync"), (Path, "replace")):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, full_disk)
+            with pytest.raises(ResourceError, match=r"cannot write model .*No space left on device"):
+                save_model(newer, tmp_path)
     assert load_model(tmp_path).parameters["bias"].tolist() == [0, 0]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.json", "model.safetensors"]

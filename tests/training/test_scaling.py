@@ -51,6 +51,10 @@ def test_known_constants() -> None:
     assert [bits_f32(bits) for bits in (mean, std, inverse)] == [5, 2, 0.5]
 
 
+def test_large_values_that_cancel_leave_the_small_one() -> None:
+    assert bits_f32(fit_numbers(column([2.0**60, 3.0, -(2.0**60)]))[0]) == 1
+
+
 @pytest.mark.parametrize("values", [[3.0, 3.0], [], [0.0], [1e-38, 1.1e-38]])
 def test_a_constant_column_keeps_deviation_one(values: list[float]) -> None:
     assert fit_numbers(column(values))[1:] == (ONE_BITS, ONE_BITS)

@@ -8,7 +8,8 @@ import pytest
 
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.training.columns import ColumnOptions
-from synaptic_mesh.training.digits import digits_prepared
+from synaptic_mesh.training.dataset import split_examples
+from synaptic_mesh.training.digits import digits_prepared, load_digits
 from synaptic_mesh.training.model import TrainedModel
 from synaptic_mesh.training.sources import load_examples, load_features, load_labelled
 
@@ -79,6 +80,7 @@ def test_digits_are_evaluated_on_the_rows_held_out_in_training(classifier: Train
     model = replace(classifier, prepared=digits_prepared(), provenance=provenance)
     labelled = load_labelled(model, "digits")
     assert (labelled.x.shape, labelled.held_out) == ((355, 64), True)
+    assert labelled.x.tobytes() == split_examples(load_digits(), 4).x_test.tobytes()
     assert load_features(model, "digits").shape == (1797, 64)
     with pytest.raises(LocalError, match=r"not trained on the digits but on 'plants.csv'; give its data"):
         load_labelled(classifier, "digits")
