@@ -88,9 +88,11 @@ class _Resolver:
 
     def need_output(self, index: int) -> None:
         """An output that is a view may share its base's buffer only where a kernel computed that base."""
-        view = self.views[index]
-        shared = self.nodes[view.base].op in (Op.INPUT, Op.CONSTANT) and view.base not in self.copies
-        if self.nodes[index].op in MOVEMENT and (shared or not is_dense(view.strides, self.nodes[index].shape)):
+        node, view = self.nodes[index], self.views[index]
+        base = self.nodes[view.base]
+        computed = base.op not in (Op.INPUT, Op.CONSTANT) or view.base in self.copies
+        whole = is_dense(view.strides, node.shape) and base.size == node.size  # an empty view shows nothing of its base
+        if node.op in MOVEMENT and not (computed and whole):
             self._materialise(index, force=True)
 
     def _moved(self, node: Node) -> View:

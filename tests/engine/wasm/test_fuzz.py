@@ -226,17 +226,18 @@ def differences(seeds: range, steps: int) -> tuple[list[str], Counter[str]]:
         seen["invalid" if expected[-1] == "invalid" else "valid"] += 1
         for step, (a, b) in enumerate(zip(expected, found, strict=False)):
             if a != b:
-                names = a if isinstance(a, str) or isinstance(b, str) else [n for n in a if a[n] != b[n]]
+                one_is_invalid = isinstance(a, str) or isinstance(b, str)
+                names = "invalid in one" if one_is_invalid else [n for n in a if a[n] != b[n]]
                 wrong.append(f"seed {seed}, step {step}: {names}")
                 break
     return wrong, seen
 
 
 def test_random_graphs_have_the_bits_of_the_reference() -> None:
-    wrong, seen = differences(range(500), steps=16)
+    wrong, seen = differences(range(300), steps=16)
     assert not wrong, "\n".join(wrong[:10])
     assert all(seen[op.value] for op in Op), f"never drawn: {[op.value for op in Op if not seen[op.value]]}"
-    assert seen["valid"] >= 300
+    assert seen["valid"] >= 180
     assert seen["invalid"] >= 30
     assert seen["refused"] <= 50
 

@@ -1,0 +1,193 @@
+"""The runtime around the emitter: trust, values, invalid steps, carried state, the cache, and what closing means."""
+
+import gc
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synaptic_mesh.base.errors import LocalError, ResourceError
+from synaptic_mesh.engine import golden
+from synaptic_mesh.engine.backend import StepInvalid, Trust
+from synaptic_mesh.engine.ir import Graph
+from synaptic_mesh.engine.trace import f32, gather, i32, trace
+from synaptic_mesh.workers import float_environment, wasm_runtime
+from synaptic_mesh.workers.explain import explain
+from synaptic_mesh.workers.peak import PeakLoop
+from synaptic_mesh.workers.program_cache import ProgramCache
+from synaptic_mesh.workers.wasm_runtime import WasmBackend, open_wasm_backend
+
+ONE = np.ones(3, np.float32)
+
+
+def counter() -> Graph:
+    return trace(
+        lambda w, x: {"w": w + x, "loss": (w * x).sum()},
+        {"w": f32(3), "x": f32(3)},
+        carried={"w": "w"},
+        checked=["loss"],
+    )
+
+
+@pytest.fixture(scope="module")
+def backend() -> WasmBackend:
+    return WasmBackend()
+
+
+def test_trust_is_given_only_after_the_golden_vectors(backend: WasmBackend) -> None:
+    assert backend.trust is Trust.TOLERANT
+    assert open_wasm_backend().trust is Trust.EXACT
+
+
+def test_a_machine_with_other_bits_gets_no_trust(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = next(key for key in golden.DIGESTS if ":out/" in key)
+    monkeypatch.setitem(golden.DIGESTS, key, "0" * golden.DIGEST_CHARS)
+    fresh = WasmBackend()
+    with pytest.raises(ResourceError, match="1 golden vectors"):
+        fresh.qualify()
+    assert fresh.trust is Trust.TOLERANT
+
+
+def test_carried_state_moves_on_and_inputs_stay(backend: WasmBackend) -> None:
+    with backend.compile(counter()) as program:
+        program.write("x", ONE * 2)
+        for _ in range(3):
+            program.run()
+        assert program.read("w").tolist() == [6, 6, 6]
+        assert program.read("x").tolist() == [2, 2, 2]
+        assert program.read("loss") == 24
+        program.run_many(1000)
+        assert program.read("w").tolist() == [2006] * 3
+        assert program({"w": ONE, "x": ONE})["w"].tolist() == [2, 2, 2]
+
+
+def test_inputs_are_zero_and_outputs_missing_before_the_first_run(backend: WasmBackend) -> None:
+    with backend.compile(counter()) as program:
+        assert program.read("w").tolist() == [0, 0, 0]
+        with pytest.raises(LocalError, match="run it first"):
+            program.read("loss")
+        with pytest.raises(LocalError, match="no value 'z'"):
+            program.read("z")
+
+
+def test_reads_are_copies(backend: WasmBackend) -> None:
+    with backend.compile(counter()) as program:
+        before = program({"w": ONE, "x": ONE})["w"]
+        program.run()
+        assert before.tolist() == [2, 2, 2]
+
+
+def test_wrong_inputs_are_refused_by_name(backend: WasmBackend) -> None:
+    with backend.compile(counter()) as program:
+        with pytest.raises(LocalError, match=r"input 'x' is float32 \(3,\), not float32 \(4,\)"):
+            program.write("x", np.ones(4, np.float32))
+        with pytest.raises(LocalError, match="not float64"):
+            program.write("x", np.ones(3))
+        with pytest.raises(LocalError, match="no input 'loss'"):
+            program.write("loss", ONE)
+        with pytest.raises(LocalError, match="-1 steps"):
+            program.run_many(-1)
+
+
+def test_a_checked_output_that_is_not_finite_makes_the_step_invalid(backend: WasmBackend) -> None:
+    with backend.compile(counter()) as program:
+        program.write("x", ONE * np.float32(np.inf))
+        with pytest.raises(StepInvalid, match="not finite"):
+            program.run()
+        assert program({"w": ONE, "x": ONE})["loss"] == 3  # and the next step is judged by itself
+
+
+def test_an_index_out_of_range_makes_the_step_invalid_and_loads_nothing(backend: WasmBackend) -> None:
+    graph = trace(lambda table, index: gather(table, index), {"table": f32(4, 3), "index": i32(2)})
+    with backend.compile(graph) as program:
+        for bad in (-1, 4, 1 << 30, -(1 << 31)):
+            program.write("index", np.array([0, bad], np.int32))
+            with pytest.raises(StepInvalid, match="out of range"):
+                program.run()
+        program.write("index", np.array([0, 3], np.int32))
+        program.run()
+
+
+def test_an_unlawful_or_unaffordable_graph_is_refused(backend: WasmBackend) -> None:
+    with pytest.raises(LocalError, match="arena bytes"):
+        backend.compile(trace(lambda x: x + 1.0, {"x": f32(1 << 28)}))
+
+
+def test_two_programs_of_one_graph_share_the_module_but_no_memory(backend: WasmBackend) -> None:
+    graph = counter()
+    with backend.compile(graph) as one, backend.compile(graph) as other:
+        assert backend.load(graph) is backend.load(graph)
+        one.write("x", ONE)
+        one.run()
+        assert other.read("x").tolist() == [0, 0, 0]
+        assert one.memory_digest() != other.memory_digest()
+
+
+def test_a_closed_program_refuses_calls(backend: WasmBackend) -> None:
+    program = backend.compile(counter())
+    program.close()
+    program.close()
+    with pytest.raises(LocalError, match="closed"):
+        program.run()
+
+
+def test_dropping_a_program_releases_its_store(backend: WasmBackend) -> None:
+    program = backend.compile(counter())
+    store = weakref.ref(program._store)
+    del program
+    gc.collect()
+    assert store() is None
+
+
+def test_a_changed_environment_voids_the_run(backend: WasmBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wasm_runtime, "restore_default", lambda: None)
+    monkeypatch.setattr(float_environment, "is_default", lambda: False)
+    with backend.compile(counter()) as program, pytest.raises(ResourceError, match="discarded"):
+        program.run()
+
+
+def test_the_cache_saves_the_compilation_and_a_damaged_entry_is_rebuilt(tmp_path: Path) -> None:
+    graph = counter()
+    WasmBackend(ProgramCache(tmp_path / "c")).compile(graph).close()
+    warm = WasmBackend(ProgramCache(tmp_path / "c"))
+    with warm.compile(graph) as program:
+        assert program({"w": ONE, "x": ONE})["w"].tolist() == [2, 2, 2]
+    assert warm.cache is not None
+    assert warm.cache.hits == 1
+    (entry,) = (tmp_path / "c").iterdir()
+    data = bytearray(entry.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    entry.write_bytes(data)
+    damaged = WasmBackend(ProgramCache(tmp_path / "c"))
+    with damaged.compile(graph) as program:
+        assert program({"w": ONE, "x": ONE})["w"].tolist() == [2, 2, 2]
+    assert damaged.cache is not None
+    assert len(damaged.cache.rebuilt) == 1
+    assert ProgramCache(tmp_path / "c").load(wasm_runtime._key(wasm_runtime.graph_digest(graph))) is not None
+
+
+def test_code_that_wasmtime_refuses_is_rebuilt(tmp_path: Path) -> None:
+    graph = counter()
+    cache = ProgramCache(tmp_path / "c")
+    key = wasm_runtime._key(wasm_runtime.graph_digest(graph))
+    built = WasmBackend(cache).load(graph).layout
+    cache.store(key, type(built)(built.wasm, b"not machine code", built.inputs, built.outputs, built.arena_bytes))
+    with WasmBackend(cache).compile(graph) as program:
+        program.run()
+    assert "wasmtime refused it" in cache.rebuilt[0]
+
+
+def test_explain_shows_every_stage() -> None:
+    report = explain(counter())
+    assert "input w : f32 (3,)" in report.graph
+    assert "fused (3,)" in report.plan
+    assert report.wat.startswith("(module")
+    assert report.sizes["module_bytes"] == len(wasm_runtime.compile_graph(counter()).wasm)
+    assert report.sizes["compile_ms"] > 0
+
+
+def test_the_peak_loop_runs() -> None:
+    loop = PeakLoop(iterations=10)
+    loop.run()
+    assert loop.operations == 10 * 14 * 8 * 4
