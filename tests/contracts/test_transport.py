@@ -302,6 +302,19 @@ def test_a_sealed_blob_is_refused_until_it_is_published(harness: Harness) -> Non
     run(harness, 2, scenario)
 
 
+def test_a_disk_that_fails_while_serving_harms_nobody(harness: Harness) -> None:
+    async def scenario(a: Node, b: Node, c: Node) -> None:
+        def failing(_digest: Digest) -> bytes:
+            raise ResourceError("the disk is gone")
+
+        b.network.serve(failing)
+        c.network.serve(source_of(b"blob"))
+        assert await a.network.fetch_blob(blob_digest(b"blob"), 4, [b.id, c.id]) == b"blob"
+        assert b.drops() == {"blob_source": 1}
+
+    run(harness, 3, scenario)
+
+
 def test_a_blob_question_that_makes_no_sense_is_refused(harness: Harness) -> None:
     async def scenario(a: Node, b: Node) -> None:
         b.network.serve(source_of(data(10)))

@@ -58,6 +58,23 @@ def test_loss_and_order_are_those_of_the_seed() -> None:
     assert 150 < len(numbers) < 270
 
 
+def test_a_delayed_frame_takes_its_time() -> None:
+    async def turns_until_arrival(settings: MemorySettings) -> int:
+        hub = MemoryHub(settings)
+        a, b, listener = hub.attach(A), hub.attach(B), Listener()
+        await a.open(Listener())
+        await b.open(listener)
+        a.send(B, (b"x", b""))
+        turns = 0
+        while not listener.frames:
+            turns += 1
+            await asyncio.sleep(0)
+        return turns
+
+    assert asyncio.run(turns_until_arrival(MemorySettings())) == 1
+    assert asyncio.run(turns_until_arrival(MemorySettings(20.0, 20.0))) > 10
+
+
 def test_what_is_on_the_way_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "INBOX_FRAMES_MAX", 10)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +18,7 @@ from synaptic_mesh.identity.certificates import Credentials, Issuer, make_creden
 from synaptic_mesh.identity.envelope import Opened
 from synaptic_mesh.identity.keys import KeyPair
 from synaptic_mesh.transport.mesh import MeshNetwork
-from synaptic_mesh.transport.zenoh_links import ZenohLinks
+from synaptic_mesh.transport.zenoh_links import ZenohLinks, _certified_peers
 from synaptic_mesh.transport.zenoh_settings import ZenohSettings
 
 pytestmark = pytest.mark.process
@@ -128,8 +129,22 @@ def test_a_peer_that_is_no_member_is_not_linked() -> None:
     async def scenario() -> None:
         await linked(a, b)
         assert await a.wait_for_peers([c.me], REFUSAL_MS) == {c.me}
+        assert c.peers() == frozenset()  # nothing was announced to it either
 
     run([a, b, c], scenario)
+
+
+def test_a_link_counts_when_certificate_and_zenoh_id_agree() -> None:
+    first, second = KEYS[0].peer_id, KEYS[1].peer_id
+
+    def link(name: str | None, zid: bytes) -> SimpleNamespace:
+        return SimpleNamespace(auth_identifier=name, zid=zid.hex().lstrip("0"))
+
+    assert _certified_peers([link(first.hex(), first[:16])]) == {first}
+    assert _certified_peers([link(first.hex(), second[:16])]) == set()
+    assert _certified_peers([link(None, first[:16]), link("issuer", first[:16])]) == set()
+    low = PeerId(bytes(2) + first[2:])
+    assert _certified_peers([link(low.hex(), low[:16])]) == {low}
 
 
 def test_without_a_certificate_and_in_plain_text_nobody_gets_in() -> None:

@@ -122,7 +122,9 @@ class MeshNetwork:
             return await self._server.answer_untrusted(opened.sender, opened.payload)
         except PeerError:
             self.counters.drop("blob_request")
-            return b""
+        except ResourceError:
+            self.counters.drop("blob_source")  # our disk failed, not the peer: it asks another holder
+        return b""
 
     def on_peers(self, peers: frozenset[PeerId]) -> None:
         """Take the new set of linked peers."""
