@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterable
 
-from synaptic_mesh.base.errors import invariant
+from synaptic_mesh.base.errors import broken, invariant
 from synaptic_mesh.engine.wasm.function import Function, Instruction
 from synaptic_mesh.engine.wasm.opcodes import OPCODES, Immediate, ValueType, signed_leb, unsigned_leb
 
@@ -121,8 +121,9 @@ def _immediate(kind: Immediate, arguments: tuple[int | bytes, ...]) -> bytes:
 
 
 def _number(argument: int | bytes) -> int:
-    invariant(isinstance(argument, int), "an immediate is an integer here")
-    return int(argument)
+    if not isinstance(argument, int):
+        broken("an immediate is an integer here")
+    return argument
 
 
 def _vector(items: Iterable[bytes]) -> bytes:

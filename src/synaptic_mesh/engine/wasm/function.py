@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from synaptic_mesh.base.errors import invariant
+from synaptic_mesh.base.errors import broken, invariant
 from synaptic_mesh.engine.wasm.opcodes import OPCODES, ValueType
 
 I32, F32, V128 = ValueType.I32, ValueType.F32, ValueType.V128
@@ -53,7 +53,8 @@ class Function:
     def local(self, kind: ValueType) -> Local:
         """Return a fresh local of type `kind`; it starts at zero."""
         self.locals.append(kind)
-        invariant(len(self.locals) <= LOCALS_MAX, f"function {self.name} has more than {LOCALS_MAX} locals")
+        if len(self.locals) > LOCALS_MAX:
+            broken(f"function {self.name} has more than {LOCALS_MAX} locals")
         return Local(len(self.locals) - 1, kind)
 
     def locals_of(self, kind: ValueType, count: int) -> list[Local]:
@@ -181,10 +182,13 @@ class Function:
         self.instructions.append(Instruction("end"))
 
     def _pop(self, kinds: tuple[ValueType, ...], name: str) -> None:
-        floor = self._frames[-1][1] if self._frames else 0
         count = len(kinds)
-        invariant(len(self._stack) - floor >= count, f"{name} in {self.name} finds too few operands")
-        if count:
-            found = tuple(self._stack[-count:])
-            invariant(found == kinds, f"{name} in {self.name} wants {kinds}, finds {found}")
-            del self._stack[-count:]
+        if not count:
+            return
+        floor = self._frames[-1][1] if self._frames else 0
+        if len(self._stack) - floor < count:
+            broken(f"{name} in {self.name} finds too few operands")
+        found = tuple(self._stack[-count:])
+        if found != kinds:
+            broken(f"{name} in {self.name} wants {kinds}, finds {found}")
+        del self._stack[-count:]

@@ -13,10 +13,12 @@ copied: rows and columns beyond the edge repeat the last valid one, so no paddin
 """
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from synaptic_mesh.engine.wasm.function import Function, Local
-from synaptic_mesh.engine.wasm.loops import advance, counted
+from synaptic_mesh.engine.wasm.loops import Bound, advance, counted, push, stepping
 from synaptic_mesh.engine.wasm.opcodes import ValueType
 
 I32, F32, V128 = ValueType.I32, ValueType.F32, ValueType.V128
@@ -234,131 +236,113 @@ def gemm(schedule: GemmSchedule, name: str, calls: GemmCalls) -> Function:
     """gemm(a, a_row, a_k, b, b_k, b_col, c, m, k, n, work): C[m, n] (dense rows) = A @ B, all strides in bytes.
     `work` points to `workspace_bytes` of scratch. k >= 1; with m or n = 0 nothing is written."""
     f = Function(name, (I32,) * 11)
-    a, a_row, a_k, b, b_k, b_col, c, m, k, n, work = (Local(i, I32) for i in range(11))
+    a, a_row, a_k, b, b_k, b_column, _, m, k, n, work = (Local(i, I32) for i in range(11))
+    w = _Walk(*f.locals_of(I32, len(_Walk._fields)))
     kc = f.local(I32)
     _even_block(f, schedule, k, kc)
-    packed_b, scratch = f.local(I32), f.local(I32)
-    _offset(f, work, kc, schedule.a_step_bytes, packed_b)
-    jc, p0, nc, steps, ir, jr, panel = f.locals_of(I32, 7)
-    rows, columns = f.local(I32), f.local(I32)
-    f.i32(0)
-    f.set(jc)
-    with _while_below(f, jc, n, schedule.nc):
-        _clipped(f, n, jc, schedule.nc, nc)
-        f.i32(0)
-        f.set(p0)
-        with _while_below(f, p0, k, kc):
-            _clipped(f, k, p0, kc, steps)
-            _copy(f, packed_b, panel)
-            f.i32(0)
-            f.set(jr)
-            with _while_below(f, jr, nc, schedule.nr):
-                _clipped(f, nc, jr, schedule.nr, columns)
-                _push_sum(f, b, (p0, b_k), (jc, b_col), (jr, b_col))
-                for value in (b_k, b_col, columns, steps, panel):
+    _offset(f, work, kc, schedule.a_step_bytes, w.packed_b)
+    with stepping(f, w.jc, n, schedule.nc):
+        _clipped(f, n, w.jc, schedule.nc, w.nc)
+        with stepping(f, w.p0, k, kc):
+            _clipped(f, k, w.p0, kc, w.steps)
+            _copy(f, w.packed_b, w.panel)
+            with _panels(f, schedule, w):
+                _push_sum(f, b, (w.p0, b_k), (w.jc, b_column), (w.jr, b_column))
+                for value in (b_k, b_column, w.columns, w.steps, w.panel):
                     f.get(value)
                 f.call(calls.pack_b, (I32,) * 6)
-                _offset(f, panel, steps, schedule.b_step_bytes, panel)
-            _copy(f, panel, scratch)
-            f.i32(0)
-            f.set(ir)
-            with _while_below(f, ir, m, schedule.mr):
-                _clipped(f, m, ir, schedule.mr, rows)
-                _push_sum(f, a, (ir, a_row), (p0, a_k))
-                for value in (a_row, a_k, rows, steps, work):
+            _copy(f, w.panel, w.scratch)
+            with stepping(f, w.ir, m, schedule.mr):
+                _clipped(f, m, w.ir, schedule.mr, w.rows)
+                _push_sum(f, a, (w.ir, a_row), (w.p0, a_k))
+                for value in (a_row, a_k, w.rows, w.steps, work):
                     f.get(value)
                 f.call(calls.pack_a, (I32,) * 6)
-                _copy(f, packed_b, panel)
-                f.i32(0)
-                f.set(jr)
-                with _while_below(f, jr, nc, schedule.nr):
-                    _clipped(f, nc, jr, schedule.nr, columns)
-                    _tile(f, schedule, calls, work, panel, c, n, ir, jc, jr, rows, columns, steps, p0, scratch)
-                    _offset(f, panel, steps, schedule.b_step_bytes, panel)
+                _copy(f, w.packed_b, w.panel)
+                with _panels(f, schedule, w):
+                    _tile(f, schedule, calls, w)
     return f
 
 
-def _tile(
-    f: Function,
-    s: GemmSchedule,
-    calls: GemmCalls,
-    work: Local,
-    panel: Local,
-    c: Local,
-    n: Local,
-    ir: Local,
-    jc: Local,
-    jr: Local,
-    rows: Local,
-    columns: Local,
-    steps: Local,
-    p0: Local,
-    scratch: Local,
-) -> None:
+class _Walk(NamedTuple):
+    """Locals of `gemm`: where the loops stand, and how much of the current block, strip and panel is left."""
+
+    jc: Local  # first column of the block
+    p0: Local  # first k step of the block
+    ir: Local  # first row of the strip
+    jr: Local  # first column of the panel, within the block
+    nc: Local
+    steps: Local
+    rows: Local
+    columns: Local
+    packed_b: Local  # address of the first packed panel
+    panel: Local  # address of the current packed panel
+    scratch: Local  # address of the scratch tile
+
+
+@contextmanager
+def _panels(f: Function, s: GemmSchedule, w: _Walk) -> Iterator[None]:
+    """Visit every panel of the block, `panel` following along."""
+    with stepping(f, w.jr, w.nc, s.nr):
+        _clipped(f, w.nc, w.jr, s.nr, w.columns)
+        yield
+        _offset(f, w.panel, w.steps, s.b_step_bytes, w.panel)
+
+
+def _tile(f: Function, s: GemmSchedule, calls: GemmCalls, w: _Walk) -> None:
     """One tile: straight into C when it is full, else through the scratch tile."""
-    target, stride = f.local(I32), f.local(I32)
+    c, n, target, stride = Local(6, I32), Local(9, I32), f.local(I32), f.local(I32)
     f.get(n)
     f.i32(4)
     f.emit("i32.mul")
     f.set(stride)
-    f.get(c)
-    f.get(ir)
-    f.get(stride)
-    f.emit("i32.mul")
-    f.emit("i32.add")
-    f.get(jc)
-    f.get(jr)
+    _push_sum(f, c, (w.ir, stride))
+    f.get(w.jc)
+    f.get(w.jr)
     f.emit("i32.add")
     f.i32(4)
     f.emit("i32.mul")
     f.emit("i32.add")
     f.set(target)
-    f.get(rows)
+    f.get(w.rows)
     f.i32(s.mr)
     f.emit("i32.eq")
-    f.get(columns)
+    f.get(w.columns)
     f.i32(s.nr)
     f.emit("i32.eq")
     f.emit("i32.and")
     with f.if_():
-        _call_tile(f, calls, work, panel, target, stride, steps, p0)
+        _call_tile(f, calls, w, target, stride)
         f.else_()
-        _copy_tile(f, scratch, s.b_step_bytes, target, stride, rows, columns)
-        width = f.local(I32)
-        f.i32(s.b_step_bytes)
-        f.set(width)
-        _call_tile(f, calls, work, panel, scratch, width, steps, p0)
-        _copy_tile(f, target, stride, scratch, s.b_step_bytes, rows, columns)
+        _copy_tile(f, (w.scratch, s.b_step_bytes), (target, stride), w)
+        _call_tile(f, calls, w, w.scratch, s.b_step_bytes)
+        _copy_tile(f, (target, stride), (w.scratch, s.b_step_bytes), w)
 
 
-def _call_tile(
-    f: Function, calls: GemmCalls, pa: Local, pb: Local, pc: Local, stride: Local, steps: Local, p0: Local
-) -> None:
-    for value in (pa, pb, pc, stride, steps):
-        f.get(value)
-    f.get(p0)
+def _call_tile(f: Function, calls: GemmCalls, w: _Walk, target: Local, stride: Bound) -> None:
+    for value in (Local(10, I32), w.panel, target, stride, w.steps):  # the packed strip lies at `work`
+        push(f, value)
+    f.get(w.p0)
     f.emit("i32.eqz")
     f.call(calls.tile, (I32,) * 6)
 
 
-def _copy_tile(
-    f: Function, dst: Local, dst_stride: Local | int, src: Local, src_stride: Local | int, rows: Local, columns: Local
-) -> None:
-    """Copy rows x columns values."""
-    row, to, source, length = f.locals_of(I32, 4)
-    _copy(f, dst, to)
-    _copy(f, src, source)
-    f.get(columns)
+def _copy_tile(f: Function, target: tuple[Local, Bound], source: tuple[Local, Bound], w: _Walk) -> None:
+    """Copy the valid rows and columns of a tile; both are (address, bytes from row to row)."""
+    row, to, at, length = f.locals_of(I32, 4)
+    _copy(f, target[0], to)
+    _copy(f, source[0], at)
+    f.get(w.columns)
     f.i32(4)
     f.emit("i32.mul")
     f.set(length)
-    with counted(f, row, 0, rows, 1):
+    with counted(f, row, 0, w.rows, 1):
         f.get(to)
-        f.get(source)
+        f.get(at)
         f.get(length)
         f.emit("memory.copy")
-        advance(f, to, dst_stride)
-        advance(f, source, src_stride)
+        advance(f, to, target[1])
+        advance(f, at, source[1])
 
 
 def _even_block(f: Function, s: GemmSchedule, k: Local, kc: Local) -> None:
@@ -386,45 +370,15 @@ def _even_block(f: Function, s: GemmSchedule, k: Local, kc: Local) -> None:
     f.set(kc)
 
 
-class _while_below:
-    """while variable < stop: body; variable += step."""
-
-    def __init__(self, f: Function, variable: Local, stop: Local, step: Local | int) -> None:
-        self.f, self.variable, self.stop, self.step = f, variable, stop, step
-
-    def __enter__(self) -> None:
-        self.block, self.loop = self.f.block(), self.f.loop()
-        done = self.block.__enter__()
-        self.again = self.loop.__enter__()
-        self.f.get(self.variable)
-        self.f.get(self.stop)
-        self.f.emit("i32.ge_s")
-        self.f.br_if(done)
-
-    def __exit__(self, *error: object) -> None:
-        if error[0] is None:
-            advance(self.f, self.variable, self.step)
-            self.f.i32(1)
-            self.f.br_if(self.again)
-            self.loop.__exit__(None, None, None)
-            self.block.__exit__(None, None, None)
-
-
-def _clipped(f: Function, total: Local, start: Local, width: Local | int, out: Local) -> None:
+def _clipped(f: Function, total: Local, start: Local, width: Bound, out: Local) -> None:
     """out = min(total - start, width)."""
     f.get(total)
     f.get(start)
     f.emit("i32.sub")
     f.tee(out)
-    if isinstance(width, Local):
-        f.get(width)
-    else:
-        f.i32(width)
+    push(f, width)
     f.get(out)
-    if isinstance(width, Local):
-        f.get(width)
-    else:
-        f.i32(width)
+    push(f, width)
     f.emit("i32.lt_s")
     f.select()
     f.set(out)

@@ -60,12 +60,17 @@ def repeated(f: Function, variable: Local, start: Bound, stop: int, step: int) -
         f.br_if(again)
 
 
-def address(f: Function, base: Bound, *terms: tuple[Bound, int]) -> None:
-    """Push base + sum(index * stride): strides are bytes."""
-    push(f, base)
-    for index, stride in terms:
-        push(f, index)
-        if stride != 1:
-            f.i32(stride)
-            f.emit("i32.mul")
-        f.emit("i32.add")
+@contextmanager
+def stepping(f: Function, variable: Local, stop: Local, step: Bound) -> Iterator[None]:
+    """Run the body with variable = 0, step, 2 step, ... while it is below stop. The last body covers what is left."""
+    f.i32(0)
+    f.set(variable)
+    with f.block() as done, f.loop() as again:
+        f.get(variable)
+        f.get(stop)
+        f.emit("i32.ge_s")
+        f.br_if(done)
+        yield
+        advance(f, variable, step)
+        f.i32(1)
+        f.br_if(again)

@@ -38,8 +38,13 @@ class Opcode(NamedTuple):
     immediate: Immediate = Immediate.NONE
 
 
+_SMALL = [bytes([number]) for number in range(0x80)]
+
+
 def unsigned_leb(number: int) -> bytes:
     """Return `number` >= 0 in unsigned LEB128."""
+    if number < 0x80:  # nearly always
+        return _SMALL[number]
     out = bytearray()
     while True:
         low = number & 0x7F
