@@ -40,6 +40,7 @@ class Behaviour(msgspec.Struct, frozen=True):
     """How often (in percent of its rounds) the puppet does what."""
 
     equivocate: int = 0  # sign 2 or 3 blocks of the round and split the others among them
+    same_sides: int = 0  # of these: one chosen node gets the first twin, always, and all others the second
     show_later: int = 0  # of these: show every twin to everyone after up to `late_ms`
     split_vote: int = 0  # of these: only the first twin votes for the round's leader and builds on a twin that voted
     silent_vote: int = 0  # leave a block out of its parents, the round's leader if it can
@@ -63,6 +64,7 @@ def draw_behaviour(random: Random) -> Behaviour:
 
     return Behaviour(
         equivocate=random.choice((5, 20, 50, 100)),
+        same_sides=random.choice((0, 50, 100)),
         show_later=random.choice((0, 50, 100)),
         split_vote=random.choice((0, 50, 100)),
         silent_vote=some(50, 10, 50, 100),
@@ -100,6 +102,7 @@ class Puppet:
         self._habits = habits
         self._random = rng
         self._others = tuple(other for other in range(committee.size) if other != index)
+        self._chosen = rng.choice(self._others) if self._others else index
         self._known: dict[bytes, VerifiedBlock] = {}
         self._rounds: dict[int, dict[int, list[BlockRef]]] = {
             0: {author: [genesis_ref(network, committee.epoch, author)] for author in range(committee.size)}
@@ -171,6 +174,8 @@ class Puppet:
 
     def _propose(self, round_: int, now_ms: int) -> list[Action]:
         count = self._random.choice((2, 2, 3)) if self._does(self._habits.equivocate) else 1
+        has_sides = count > 1 and self._does(self._habits.same_sides)
+        count = 2 if has_sides else count
         is_split = count > 1 and self._does(self._habits.split_vote)
         twins = [self._build(round_, now_ms, number, is_split) for number in range(count)]
         self.twin_count += count > 1
@@ -180,10 +185,13 @@ class Puppet:
         self._random.shuffle(others)
         if self._does(self._habits.withhold):
             others = others[: self._random.randrange(len(others))]
+        sides = [others[number::count] for number in range(count)]
+        if has_sides:
+            sides = [[other for other in others if (other == self._chosen) is first] for first in (True, False)]
         actions: list[Action] = []
-        for number, twin in enumerate(twins):
+        for twin, side in zip(twins, sides, strict=True):
             data = encode_message(Blocks((twin.encoded,)))
-            actions += self._send(tuple(sorted(others[number::count])), data, self._does(self._habits.late))
+            actions += self._send(tuple(sorted(side)), data, self._does(self._habits.late))
             if count > 1 and self._does(self._habits.show_later):
                 actions += self._send(self._others, data, True)
         if self._does(self._habits.garbage):

@@ -17,7 +17,7 @@ from functools import partial
 import msgspec
 
 from synaptic_mesh.sim.faults import FaultKind
-from synaptic_mesh.sim.scenario import Outcome, Plan, Settings, draw_plan, run_seed
+from synaptic_mesh.sim.scenario import Outcome, Plan, Settings, draw_plan, run_seed, storm
 
 __all__ = ["Outcome", "Settings", "main", "run_seed"]
 
@@ -37,9 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--nodes", type=int, default=4)
     parser.add_argument("--byzantine", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--storm", action="store_true", help="hunt for forks: heavy reordering, a liar with two faces")
     parser.add_argument("--commit", default="", help="git commit of this code, named in failures")
     options = parser.parse_args(arguments)
-    settings = Settings(node_count=options.nodes, byzantine_count=options.byzantine, rounds_min=options.rounds)
+    settings = msgspec.structs.replace(
+        storm() if options.storm else Settings(),
+        node_count=options.nodes,
+        byzantine_count=options.byzantine,
+        rounds_min=options.rounds,
+    )
     if options.seed is not None:
         return _replay(options.seed, settings, options)
     return _run_many(options.seeds, settings, options)

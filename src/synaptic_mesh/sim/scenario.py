@@ -62,12 +62,15 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 def storm() -> Settings:
-    """Nodes that each miss a quarter of what the others have, and wait for nobody: the hunt for forks, not for speed."""
+    """A hunt for forks, not for speed: nodes that each miss a quarter of what the others have and hardly wait, and a
+    liar that shows one chosen node another history than the rest.
+    """
     return Settings(
         faults=FaultSettings(kinds=()),
-        behaviour=Behaviour(equivocate=100, split_vote=80, show_later=50, silent_vote=30, late=20, late_ms=50),
+        behaviour=Behaviour(equivocate=100, split_vote=100, same_sides=90, show_later=20, late_ms=50),
         link=LinkSettings(base_ms=2, spread_ms=3, tail_ppm=250_000, tail_factor=40),
         leader_timeout_ms=10,
+        horizon_ms=120_000,
     )
 
 
