@@ -78,7 +78,7 @@ def test_a_decimal_becomes_the_nearest_double_then_the_nearest_f32(text: str) ->
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (b"a,y\n1,p\n2,q\nx,p\n", "t.csv line 4: 'x' in column 'a' is not a number; correct it, or treat"),
+        (b"a,y\n1,p\n2,q\nx,p\n", "t.csv line 4: 'x' in column 'a' is not a number; correct it, or declare"),
         (b"a,y\n1,p\ninf,q\n2,p\n", "t.csv line 3: 'inf' in column 'a' is not finite"),
         (b"a,y\n1,p\n-Infinity,q\n2,p\n", "t.csv line 3: '-Infinity' in column 'a' is not finite"),
         (b"a,y\n1,p\n1e39,q\n", "t.csv line 3: '1e39' in column 'a' is beyond the range of 32-bit floats"),
@@ -96,7 +96,9 @@ def test_a_bad_cell_is_named_with_its_line(text: bytes, sentence: str) -> None:
 
 def test_too_many_categories_or_classes_are_refused() -> None:
     rows = b"".join(b"id%d,%d\n" % (at, at % 2) for at in range(257))
-    with pytest.raises(LocalError, match=r"t.csv: column 'a' has 257 different texts, over 256 categories; ignore it"):
+    with pytest.raises(
+        LocalError, match=r"t.csv: column 'a' has 257 different texts, over 256 categories; leave the column out"
+    ):
         examples_from_table(table(b"a,y\n" + rows))
     many = b"".join(b"1,c%d\n" % at for at in range(4097))
     with pytest.raises(LocalError, match=r"t.csv: target 'y' has 4097 different values, over 4096 classes"):

@@ -103,17 +103,19 @@ def parse_numbers(source: str, column: str, cells: Cells) -> F32:
 
     Raises LocalError naming the first cell that is no finite number, with its line.
     """
-    values = np.empty(len(cells), np.float32)
+    doubles = np.empty(len(cells), np.float64)
     for at, (line, cell) in enumerate(cells):
         if _NUMBER.fullmatch(cell) is None:
             _refuse_number(source, column, line, cell)
-        with np.errstate(over="ignore"):
-            values[at] = np.float32(float(cell))
-        if not np.isfinite(values[at]):
-            raise LocalError(
-                f"{source} line {line}: {_shown(cell)} in column {column!r} is beyond the range of 32-bit floats; "
-                "rescale the column"
-            )
+        doubles[at] = float(cell)
+    with np.errstate(over="ignore"):
+        values: F32 = doubles.astype(np.float32)
+    if not np.isfinite(values).all():
+        line, cell = cells[int(np.flatnonzero(~np.isfinite(values))[0])]
+        raise LocalError(
+            f"{source} line {line}: {_shown(cell)} in column {column!r} is beyond the range of 32-bit floats; "
+            "rescale the column"
+        )
     return values
 
 
@@ -121,7 +123,7 @@ def _refuse_number(source: str, column: str, line: int, cell: str) -> NoReturn:
     where = f"{source} line {line}: {_shown(cell)} in column {column!r}"
     if _INFINITE.fullmatch(cell):
         raise LocalError(f"{where} is not finite; correct or drop the row")
-    raise LocalError(f"{where} is not a number; correct it, or treat the column as categories (--categorical)")
+    raise LocalError(f"{where} is not a number; correct it, or declare the column categorical")
 
 
 def _positions(source: str, column: str, cells: Cells, known: tuple[str, ...]) -> Array:
@@ -158,7 +160,7 @@ def _infer_column(table: Table, name: str, options: ColumnOptions) -> Column:
     if len(categories) > CATEGORIES_MAX:
         raise LocalError(
             f"{table.source}: column {name!r} has {len(categories)} different texts, over {CATEGORIES_MAX} categories; "
-            "ignore it (--ignore) or group its values"
+            "leave the column out or group its values"
         )
     return CategoricalColumn(name, categories)
 
