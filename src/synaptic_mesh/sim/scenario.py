@@ -42,6 +42,9 @@ LINKS = (
 TAILS = ((10_000, 8), (10_000, 8), (100_000, 8), (250_000, 40), (300_000, 12))
 """Parts per million of late messages, and how many times later. Nodes that each miss other blocks decide by anchors."""
 
+LATE_MS_MAX = 2_000
+"""No message is later than this by itself: much beyond the back-off of the timers a run would only be long."""
+
 
 class Settings(msgspec.Struct, frozen=True):
     """What every run of a batch has in common; all else comes from the seed."""
@@ -121,9 +124,10 @@ def draw_plan(seed: int, settings: Settings) -> Plan:
     rng = derive_random(seed, "plan")
     byzantine = tuple(sorted(rng.sample(range(settings.node_count), settings.byzantine_count)))
     honest = tuple(index for index in range(settings.node_count) if index not in byzantine)
-    tail_ppm, tail_factor = rng.choice(TAILS)
+    usual, (tail_ppm, tail_factor) = rng.choice(LINKS), rng.choice(TAILS)
+    tail_factor = min(tail_factor, LATE_MS_MAX // (usual.base_ms + usual.spread_ms))
     drawn = msgspec.structs.replace(
-        rng.choice(LINKS),
+        usual,
         tail_ppm=tail_ppm,
         tail_factor=tail_factor,
         loss_ppm=rng.choice((0, 0, 1_000, 20_000)),
