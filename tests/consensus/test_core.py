@@ -458,6 +458,54 @@ def test_a_peer_that_is_behind_gets_our_blocks_and_one_that_is_ahead_is_asked() 
     assert other == []  # it no longer has what we would need
 
 
+def test_a_node_that_is_far_behind_does_not_propose_until_it_has_caught_up() -> None:
+    """One author far ahead may lie; two of four hold validity stake."""
+
+    def proposes(authors_ahead: tuple[int, ...]) -> bool:
+        mesh = ready()
+        core = mesh.cores[0]
+        for author in authors_ahead:
+            refs = tuple(BlockRef(499, a, bytes([a]) * 32) for a in (author, *({1, 2, 3} - {author})))
+            core.handle(BlocksReceived(mesh.peers[author], (seal(mesh, author, 500, refs),)), 30)
+        blocks = tuple(seal(mesh, author, 1, genesis(mesh, author), b"tx") for author in (1, 2, 3))
+        effects = core.handle(BlocksReceived(mesh.peers[1], blocks), 3_000)
+        return any(isinstance(e, Append) and e.blocks[-1].ref.author == 0 for e in effects)
+
+    assert proposes((1,))
+    assert not proposes((1, 2))
+
+
+def test_an_ordered_equivocation_changes_the_leaders_of_all_later_rounds() -> None:
+    """D1 and D1' are both in the history of D3, the leader of round 3. From round 4 on the turn is A B C, also for the
+    slots that were decided at the same moment under the old turn: B4 and C5 instead of A4 and B5.
+    """
+    mesh = Mesh(4, observers=1)
+    below = {author: seal(mesh, author, 1, genesis(mesh, author)) for author in range(4)}
+    twin = seal(mesh, 3, 1, genesis(mesh, 3), b"twin")
+    blocks = [*below.values(), twin]
+    for round_ in range(2, 9):
+        layer = {}
+        for author in range(4):
+            parents = {**below, 3: twin} if round_ == 2 and author in (0, 2) else below
+            refs = (parents[author].ref, *(parents[a].ref for a in range(4) if a != author))
+            layer[author] = seal(mesh, author, round_, refs)
+        blocks += layer.values()
+        below = layer
+    observer = mesh.cores[4]
+    observer.start(0)
+    (append,) = observer.handle(BlocksReceived(mesh.peers[1], tuple(blocks)), 1)[-1:]
+    assert isinstance(append, Append)
+    assert [(c.leader.round, c.leader.author) for c in append.commits] == [
+        (1, 1),
+        (2, 2),
+        (3, 3),
+        (4, 1),
+        (5, 2),
+        (6, 0),
+    ]
+    assert [c.demoted for c in append.commits] == [(), (), (3,), (3,), (3,), (3,)]
+
+
 def test_our_signature_on_another_block_of_an_own_slot_stops_the_node() -> None:
     mesh = ready()
     twin = seal(mesh, 0, 1, genesis(mesh, 0), b"not mine")

@@ -75,6 +75,10 @@ def test_w2_waits_while_votes_or_blames_can_still_make_a_quorum() -> None:
     assert waits("A2:[*]; C2:[*]; D2:[* -B1]")  # 2 votes, 1 blame, B2 missing: a third vote is possible
 
 
+def test_w2_waits_for_blames_when_votes_are_out_of_reach() -> None:
+    assert waits("A2:[* -B1]; C2:[* -B1]; D2:[*]")
+
+
 def test_w2_is_met_by_a_quorum_of_votes() -> None:
     assert not waits("A2:[*]; C2:[*]; D2:[*]")
 

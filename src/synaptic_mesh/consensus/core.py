@@ -258,7 +258,7 @@ class Consensus:
         if block.round <= dag.gc_round:
             return "stale"
         if block.round > dag.clock_round + self.settings.sync_gap:
-            self.rounds.note(peer, block.round)
+            self._note_ahead(peer, block.round)
             if block.round > dag.clock_round + self.settings.round_window:
                 return "ahead"
         if not self._is_twin_wanted(block):
@@ -274,6 +274,10 @@ class Consensus:
         if evicted is not None and evicted.ref in self.suspended.wanted:
             self.fetcher.want([evicted.ref], peer, self._now_ms)
         return "" if evicted is None else "suspended"
+
+    def _note_ahead(self, peer: PeerId, round_: int) -> None:
+        if peer in self._peers:
+            self.rounds.note(peer, round_)
 
     def _is_twin_wanted(self, block: VerifiedBlock) -> bool:
         """Report equivocation; say whether the block may stay."""
@@ -488,7 +492,7 @@ class Consensus:
             return
         if advert.clock_round > clock_round:
             # Even one round of lag is worth asking for: nothing else may come.
-            self.rounds.note(peer, max(advert.clock_round - 1, clock_round + self.settings.sync_gap + 1))
+            self._note_ahead(peer, max(advert.clock_round - 1, clock_round + self.settings.sync_gap + 1))
         if self.author is not None and advert.clock_round <= self.pacing.last_proposed:
             first = max(advert.clock_round - 1, self.pacing.last_proposed - PUSHED_BLOCKS_MAX + 1, 1)
             own = [v.block for r in range(first, self.pacing.last_proposed + 1) for v in self.dag.slot(r, self.author)]

@@ -1,9 +1,9 @@
 """Fetching what is missing and serving what is stored.
 
 Two ways to catch up. `Fetcher` asks for single missing ancestors: after a short grace their author and whoever sent the
-child, then a random peer after each timeout. `RoundSync` is for a node that is many rounds behind: it asks one peer for
-whole rounds upward from its own clock, again and again, so that nothing has to be walked backwards. Answers are
-bounded; only stored blocks are served.
+child, then a random peer after each timeout, which doubles. `RoundSync` is for a node that is many rounds behind: it
+asks one peer for whole rounds upward from its own clock, again and again, so that nothing has to be walked backwards.
+Answers are bounded; only stored blocks are served.
 """
 
 from collections.abc import Mapping
@@ -16,6 +16,8 @@ from synaptic_mesh.consensus.settings import Settings
 from synaptic_mesh.consensus.suspended import ref_order
 
 NEVER_MS = 1 << 62
+FETCH_DOUBLINGS_MAX = 2
+"""An unanswered request is repeated after 1, 2, 4, 4, ... timeouts: links that are slow, not lossy, are spared."""
 PUSHED_BLOCKS_MAX = 32
 """Own blocks sent to a peer that says it is behind."""
 
@@ -61,7 +63,7 @@ class Fetcher:
         for want in sorted(self._wants.values(), key=lambda w: ref_order(w.ref)):
             if want.next_ms > now_ms:
                 continue
-            want.next_ms = now_ms + timeout_ms
+            want.next_ms = now_ms + (timeout_ms << min(want.attempts, FETCH_DOUBLINGS_MAX))
             if want.ref.round > round_max or in_flight >= self.settings.fetch_in_flight_max:
                 continue
             in_flight += 1
