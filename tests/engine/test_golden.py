@@ -9,7 +9,7 @@ from synaptic_mesh.engine.golden_digests import DIGESTS
 from synaptic_mesh.engine.ir import Op
 from synaptic_mesh.engine.reference import ReferenceBackend
 
-SEMANTICS_ID = "f0c7c5ad22bd0b789a5e17b9f85485e13cd72c36d57b9293324a07b572ead5ce"
+SEMANTICS_ID = "a8c5214d1dffa0dca885ce7dd46d2bdca46fb08aadf8c0b4836e2e19014c639a"
 """Change it only together with docs/protocol/semantics.md: every old run then belongs to the old semantics."""
 
 

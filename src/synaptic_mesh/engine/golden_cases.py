@@ -53,7 +53,7 @@ def cases() -> Iterator[Case]:
     yield _case("integers", _integers, _integer_pairs())
     yield _case("conversions", _conversions, _conversion_inputs())
     yield _case("extents", _extents, {f"x{n}": _floats(f"extents/{n}", (n,)) for n in (0, 1, 2, 3, 4, 5, 7, 8, 17, 33)})
-    yield _case("reductions", _reductions, {f"x{i}": _awkward(f"reduce/{i}", s) for i, s in enumerate(REDUCE_SHAPES)})
+    yield _case("reductions", _reductions, _reduction_inputs())
     yield _case("sums", _sums, {f"x{i}": _floats(f"sum/{i}", s) for i, s in enumerate(REDUCE_SHAPES)})
     yield _case("movement", _movement, {"x": _awkward("movement", (3, 5, 7)), "v": _awkward("movement/v", (5,))})
     yield _case("matmul", _matmuls, _matmul_inputs())
@@ -234,14 +234,22 @@ def _awkward(name: str, shape: Shape) -> Array:
 
 
 def _pairs() -> Inputs:
-    """Every pair of awkward values, then random bit patterns of all exponents, then a tail that fills no vector."""
+    """Every pair of awkward values, random bit patterns of all exponents, then the ranges where polynomials work."""
     values = _awkward_values()
     bits = random_u32(0, "golden/bits", 2 * 1003).view(np.float32)
     bits = np.where(np.isnan(bits), np.float32(1.5), bits)
-    near = uniform(0, "golden/near", (2 * 1000,), 12.0)
-    first = np.concatenate([np.repeat(values, values.size), bits[:1003], near[:1000]])
-    second = np.concatenate([np.tile(values, values.size), bits[1003:], near[1000:]])
+    limits = (12.0, 1.0, 90.0)
+    near = np.concatenate([uniform(0, f"golden/near/{limit}", (2 * 1000,), limit) for limit in limits])
+    first = np.concatenate([np.repeat(values, values.size), bits[:1003], near[: near.size // 2]])
+    second = np.concatenate([np.tile(values, values.size), bits[1003:], near[near.size // 2 :]])
     return {"a": first, "b": second}
+
+
+def _reduction_inputs() -> Inputs:
+    """Awkward values, and rows in which zeros of both signs tie for the maximum."""
+    ties = np.array([[-0.0, 0.0, -0.0, 0.0], [0.0, -0.0, -1.0, 0.0], [-1.0, -0.0, 0.0, -1.0]], np.float32)
+    drawn = {f"x{i}": _awkward(f"reduce/{i}", shape) for i, shape in enumerate(REDUCE_SHAPES)}
+    return {**drawn, "ties": ties, "ascending": _floats("reduce/ascending", (3, 5))}
 
 
 def _integer_pairs() -> Inputs:
