@@ -115,10 +115,19 @@ def _git(directory: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+def has_cpu_flag(flag: str) -> bool:
+    """True when the system lists `flag` among the processor's features; False where it lists none."""
+    return any(flag in line.split() for line in _cpu_lines("flags"))
+
+
 def _processor() -> str:
+    names = _cpu_lines("model name")
+    return names[0].split(":", 1)[1].strip() if names else platform.processor()
+
+
+def _cpu_lines(start: str) -> list[str]:
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+            return [line for line in file if line.startswith(start)]
     except OSError:
-        names = []
-    return names[0] if names else platform.processor()
+        return []
