@@ -1,6 +1,6 @@
 """Whole committees under seeded faults: no fork, no lost promise, new commits after healing, one seed one outcome.
 
-The long run is `python -m synaptic_mesh.sim.run --seeds 0:1000 --jobs 2`.
+The long run is `python -m synaptic_mesh.sim.run --seeds 0:1000 --processes 2`.
 """
 
 import msgspec

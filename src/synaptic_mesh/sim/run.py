@@ -2,7 +2,7 @@
 
     python -m synaptic_mesh.sim.run --seed 7            # one seed: plan, faults, restarts, outcome
     python -m synaptic_mesh.sim.run --seed 7 --trace    # the same with every commit and skip
-    python -m synaptic_mesh.sim.run --seeds 0:1000 --jobs 2
+    python -m synaptic_mesh.sim.run --seeds 0:1000 --processes 2
 
 Exit status 1 when a seed failed. This is the one file of the simulator that reads a clock, to state its own cost.
 """
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--seed", type=int, help="replay this seed and tell its story")
     which.add_argument("--seeds", type=_span, metavar="A:B", help="run seeds A..B-1 and print the mix")
-    parser.add_argument("--jobs", type=int, default=1, help="processes for --seeds")
+    parser.add_argument("--processes", type=int, default=1, help="processes for --seeds")
     parser.add_argument("--trace", action="store_true", help="with --seed: also every commit and skip")
     parser.add_argument("--json", action="store_true", help="print outcomes as JSON lines instead of tables")
     parser.add_argument("--nodes", type=int, default=4)
@@ -82,7 +82,7 @@ def _replay(seed: int, settings: Settings, options: argparse.Namespace) -> int:
 
 def _run_many(seeds: range, settings: Settings, options: argparse.Namespace) -> int:
     started, costs_s, outcomes = time.perf_counter(), [], []
-    for outcome, cost_s in _outcomes(seeds, settings, options.jobs):
+    for outcome, cost_s in _outcomes(seeds, settings, options.processes):
         outcomes.append(outcome)
         costs_s.append(cost_s)
         if options.json:
@@ -102,13 +102,13 @@ def _run_many(seeds: range, settings: Settings, options: argparse.Namespace) -> 
     return int(failed > 0)
 
 
-def _outcomes(seeds: range, settings: Settings, jobs: int) -> Iterator[tuple[Outcome, float]]:
+def _outcomes(seeds: range, settings: Settings, processes: int) -> Iterator[tuple[Outcome, float]]:
     """Yield the outcomes in the order of their seeds, each with its seconds of CPU."""
     work = partial(_timed, settings=settings)
-    if jobs <= 1:
+    if processes <= 1:
         yield from map(work, seeds)
         return
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(processes) as pool:
         yield from pool.map(work, seeds, chunksize=CHUNK_SEEDS)
 
 
@@ -186,7 +186,9 @@ def describe_mix(outcomes: Sequence[Outcome]) -> list[str]:
         share = 100 * len(present) / len(values)
         lines.append(f"{name:<22}{len(present):>7}{share:>7.1f}%{median:>8}{max(values):>8}")
     rounds, commits = [o.rounds for o in outcomes], [o.new_commits for o in outcomes]
+    shares = sorted(100 * o.commits // max(1, o.rounds) for o in outcomes)
     lines.append(f"rounds {min(rounds)} to {max(rounds)}, new commits after healing {min(commits)} to {max(commits)}")
+    lines.append(f"commits per 100 rounds: {shares[0]} at least, {shares[len(shares) // 2]} in the median")
     return lines
 
 

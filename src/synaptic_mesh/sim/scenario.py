@@ -26,7 +26,7 @@ from synaptic_mesh.sim.disk import DiskSettings
 from synaptic_mesh.sim.faults import Fault, FaultKind, FaultSettings, draw_faults, heal_ms, schedule_faults
 from synaptic_mesh.sim.network import LinkSettings
 from synaptic_mesh.sim.node import SimNode
-from synaptic_mesh.sim.validator import ClientSettings, Counts, NodeFile, ValidatorNode, VerifyMemo
+from synaptic_mesh.sim.validator import ClientSettings, Counts, NodeFile, Surroundings, ValidatorNode, VerifyMemo
 from synaptic_mesh.sim.world import Trace, World
 
 SKEW_MS_MAX = 150
@@ -175,7 +175,6 @@ class Run:
     def __init__(self, seed: int, settings: Settings, trace: Trace | None) -> None:
         self.seed = seed
         self.settings = settings
-        self._is_traced = trace is not None
         self.plan = plan = draw_plan(seed, settings)
         keys = [KeyPair(derive_bytes(seed, "key", index)) for index in range(settings.node_count)]
         self.committee = committee_of(1, {key.peer_id: 1 for key in keys})
@@ -187,6 +186,8 @@ class Run:
         self._files = [NodeFile() for _ in keys]
         builders = [partial(self._build, index) for index in range(settings.node_count)]
         self.world = World(seed, builders, plan.link, plan.disk, plan.skews_ms, plan.detect_ms, trace=trace)
+        note = self.world.note if trace is not None else None
+        self._around = Surroundings(self.committee, self._verify, plan.client, self.checker, self.counts, note)
         self._healed_at: list[int] | None = None  # commits of each node at the healing
 
     def play(self) -> None:
@@ -234,7 +235,7 @@ class Run:
         return self._build_validator(index, rng)
 
     def _build_validator(self, index: int, rng: Random) -> ValidatorNode:
-        file, note = self._files[index], self.world.note if self._is_traced else None
+        file = self._files[index]
         file.incarnation += 1
         core = Consensus(
             self._consensus_settings(),
@@ -246,9 +247,7 @@ class Run:
             incarnation=file.incarnation,
             rules=mysticeti(self.committee, self.plan.gc_depth),
         )
-        return ValidatorNode(
-            core, index, self.committee, self._verify, file, self.plan.client, rng, self.checker, self.counts, note
-        )
+        return ValidatorNode(core, index, file, rng, self._around)
 
     def _consensus_settings(self) -> ConsensusSettings:
         plan = self.plan

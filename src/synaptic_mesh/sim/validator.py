@@ -7,6 +7,7 @@ far it came, sometimes a few commits late, so that a restart replays some.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from random import Random
 
 import msgspec
@@ -84,33 +85,33 @@ class Counts:
         self.reasons: dict[str, int] = {}
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What all honest nodes of a run share. `note` writes the story of the run, when somebody reads it."""
+
+    committee: Committee
+    verify: Verify
+    client: ClientSettings
+    checker: Checker
+    counts: Counts
+    note: Callable[[str], None] | None = None
+
+
 class ValidatorNode:
     """The SimNode of one honest validator. Tells the checker everything."""
 
-    def __init__(
-        self,
-        core: Consensus,
-        index: int,
-        committee: Committee,
-        verify: Verify,
-        file: NodeFile,
-        client: ClientSettings,
-        random: Random,
-        checker: Checker,
-        counts: Counts,
-        note: Callable[[str], None] | None = None,
-    ) -> None:
+    def __init__(self, core: Consensus, index: int, file: NodeFile, random: Random, around: Surroundings) -> None:
         self.core = core
         self._index = index
-        self._peers = committee.peers
-        self._position = {peer: position for position, peer in enumerate(committee.peers)}
-        self._verify = verify
+        self._peers = around.committee.peers
+        self._position = {peer: position for position, peer in enumerate(around.committee.peers)}
+        self._verify = around.verify
         self._file = file
-        self._client = client
+        self._client = around.client
         self._random = random
-        self._checker = checker
-        self._counts = counts
-        self._note = note  # the story of the run, when somebody reads it
+        self._checker = around.checker
+        self._counts = around.counts
+        self._note = around.note
         self._connected: list[int] = []
         self._submitted_count = 0
         self._pending: dict[int, LogRecord] = {}  # appended, not yet known durable
@@ -186,7 +187,7 @@ class ValidatorNode:
 
     def _count(self, effect: Effect) -> None:
         if self._note is not None:
-            self._tell(effect)
+            self._tell(effect, self._note)
         if isinstance(effect, Committed):
             self._checker.committed(self._index, effect, effect.commit.index <= self._durable_index)
             if self._random.randrange(4) == 0:  # the application's own durability lags behind
@@ -202,20 +203,15 @@ class ValidatorNode:
         elif not isinstance(effect, messages.TransactionsRefused):
             broken(f"the core returned {type(effect).__name__}, which the simulator does not know")
 
-    def _tell(self, effect: Effect) -> None:
-        """Write commits and skips into the trace (indented: they are told on demand only), and evidence."""
+    def _tell(self, effect: Effect, note: Callable[[str], None]) -> None:
+        """Write commits, skips and evidence into the trace, indented: they are told on demand only."""
         name = f"node {self._index}"
         if isinstance(effect, Committed):
-            self._write(f"  {name} {'direct' if effect.direct else 'indirect'} {describe(effect.commit)}")
+            note(f"  {name} {'direct' if effect.direct else 'indirect'} {describe(effect.commit)}")
         elif isinstance(effect, messages.Skipped):
-            way = "direct" if effect.direct else "indirect"
-            self._write(f"  {name} {way} skip of {effect.author}@{effect.round}")
+            note(f"  {name} {'direct' if effect.direct else 'indirect'} skip of {effect.author}@{effect.round}")
         elif isinstance(effect, messages.Evidence):
-            self._write(f"  {name} can prove two blocks of {effect.author}@{effect.first.round}")
-
-    def _write(self, text: str) -> None:
-        if self._note is not None:
-            self._note(text)
+            note(f"  {name} can prove two blocks of {effect.author}@{effect.first.round}")
 
     def _encode(self, message: Message) -> bytes:
         if isinstance(message, messages.Blocks):
