@@ -191,3 +191,35 @@ def test_the_peak_loop_runs() -> None:
     loop = PeakLoop(iterations=10)
     loop.run()
     assert loop.operations == 10 * 14 * 8 * 4
+
+
+def test_two_carried_inputs_may_take_one_value(backend: WasmBackend) -> None:
+    def both(a, b):  # type: ignore[no-untyped-def]
+        total = a + b
+        return {"p": total, "q": total}
+
+    with backend.compile(trace(both, {"a": f32(3), "b": f32(3)}, carried={"a": "p", "b": "q"})) as program:
+        program({"a": ONE, "b": ONE * 2})
+        program.run()
+        assert [program.read(name).tolist() for name in ("a", "b", "p", "q")] == [[6, 6, 6]] * 4
+
+
+def test_carried_inputs_that_need_each_other_take_both_from_the_old_values(backend: WasmBackend) -> None:
+    graph = trace(lambda a, b: {"a": a + b, "b": a - b}, {"a": f32(3), "b": f32(3)}, carried={"a": "a", "b": "b"})
+    with backend.compile(graph) as program:
+        assert {name: array.tolist() for name, array in program({"a": ONE * 5, "b": ONE}).items()} == {
+            "a": [6, 6, 6],
+            "b": [4, 4, 4],
+        }
+
+
+def test_layers_of_equal_shape_share_one_function(backend: WasmBackend) -> None:
+    def layers(x, u, v, w):  # type: ignore[no-untyped-def]
+        for weight in (u, v, w):
+            x = x @ weight
+        return x
+
+    square = f32(8, 8)
+    report = explain(trace(layers, {"x": square, "u": square, "v": square, "w": square}))
+    assert report.sizes["kernels_count"] == 3
+    assert report.sizes["functions_count"] == 2  # the product, and run
