@@ -152,6 +152,7 @@ class Mesh:
         self.events: list[LedgerEvent] = []
         self.nonces: dict[bytes, int] = {}
         self.withheld = withheld or set()
+        self.submitted: list[Action] = []
         self.peers = [self.start(i, key, {}) for i, key in enumerate(keys)]
         self.order([(self.sponsor, SubmitJob(self.manifest))])
         self.job = self.peers[0].ledger.jobs()[0].job
@@ -191,6 +192,7 @@ class Mesh:
     def order(self, actions: list[tuple[KeyPair, Action]]) -> None:
         self.index += 1
         self.now_ms += COMMIT_MS
+        self.submitted += [action for _, action in actions]
         ledger = self.peers[0].ledger
         signed = []
         for key, action in actions:
@@ -258,9 +260,11 @@ class Mesh:
                 return peer.blobs.get(digest)
         return None
 
-    def commit(self) -> None:
-        actions = [(peer.key, action) for peer in self.peers if not peer.down for action in peer.pending]
-        for peer in self.peers:
+    def commit(self, only: int | None = None) -> None:
+        """Order what is pending (of one peer, if given), and let everybody look at the result."""
+        chosen = [peer for i, peer in enumerate(self.peers) if not peer.down and only in (None, i)]
+        actions = [(peer.key, action) for peer in chosen for action in peer.pending]
+        for peer in chosen:
             peer.pending.clear()
         self.order(actions)
         self.tell()

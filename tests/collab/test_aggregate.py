@@ -48,7 +48,7 @@ def scalar_centered_clip(deltas, factor, iterations):
         away = [[F(x - c) for x, c in zip(row, center, strict=True)] for row in deltas]
         lengths = [np.sqrt(scalar_sum_last([F(x * x) for x in row])) for row in away]
         scales = [F(1) if length <= tau else F(tau / length) for length in lengths]
-        kept = [[F(s * x) if s else F(0) for x in row] for s, row in zip(scales, away, strict=True)]
+        kept = [[F(s * x) for x in row] for s, row in zip(scales, away, strict=True)]
         moves = [[row[j] for row in kept] for j in range(size)]
         center = [F(c + F(sum_ascending(move) / F(count))) for c, move in zip(center, moves, strict=True)]
     return np.array(center, F)

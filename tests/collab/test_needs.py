@@ -1,5 +1,6 @@
 import pytest
 
+from synaptic_mesh.base.ids import PeerId
 from synaptic_mesh.collab.messages import (
     BlobFetched,
     BlobMissing,
@@ -15,11 +16,12 @@ from synaptic_mesh.collab.messages import (
     SubmitAction,
     task_key,
 )
-from synaptic_mesh.collab.needs import Needs, Pace
+from synaptic_mesh.collab.needs import Needs, Pace, Source
 from synaptic_mesh.ledger.manifest import BlobRef
 from synaptic_mesh.ledger.transactions import AttestJob, JoinJob
 
 A, B, C = (BlobRef(bytes([i]) * 32, 10) for i in range(3))
+ME = PeerId(b"me" * 16)
 HOLDERS = (b"h" * 32,)
 
 
@@ -32,7 +34,7 @@ def tasks(make_job):
 def look(needs, now_ms=0, blobs=(), tasks=(), actions=()):
     needs.begin(now_ms)
     for blob in blobs:
-        needs.hold(blob, HOLDERS)
+        needs.hold(Source(blob, HOLDERS, ()))
     for task in tasks:
         needs.result(task)
     for action in actions:
@@ -41,17 +43,17 @@ def look(needs, now_ms=0, blobs=(), tasks=(), actions=()):
 
 
 def test_a_blob_is_asked_for_once_until_it_lies_here():
-    needs = Needs(Pace())
+    needs = Needs(ME, Pace())
     assert look(needs, blobs=[A]) == [FetchBlob(A, HOLDERS)]
     assert look(needs, blobs=[A]) == []
     needs.note(BlobFetched(A.digest), 0)
     needs.begin(0)
-    assert needs.hold(A, HOLDERS)
+    assert needs.hold(Source(A, HOLDERS, ()))
     assert needs.finish() == []
 
 
 def test_a_missing_blob_is_asked_for_after_a_pause_that_doubles():
-    needs = Needs(Pace(fetch_retry_ms=50, fetch_retry_ms_max=150))
+    needs = Needs(ME, Pace(fetch_retry_ms=50, fetch_retry_ms_max=150))
     look(needs, blobs=[A])
     for misses, (now_ms, due_ms) in enumerate([(0, 50), (50, 150), (150, 300), (300, 450)]):
         assert needs.is_settled(A) == (misses >= 3)
@@ -63,14 +65,14 @@ def test_a_missing_blob_is_asked_for_after_a_pause_that_doubles():
 
 
 def test_fetches_in_flight_are_bounded_in_the_order_of_asking():
-    needs = Needs(Pace(fetches_max=2))
+    needs = Needs(ME, Pace(fetches_max=2))
     assert look(needs, blobs=[B, A, C]) == [FetchBlob(B, HOLDERS), FetchBlob(A, HOLDERS)]
     needs.note(BlobFetched(A.digest), 0)
     assert look(needs, blobs=[B, A, C]) == [FetchBlob(C, HOLDERS)]
 
 
 def test_one_task_at_a_time_and_a_result_is_kept(tasks):
-    needs = Needs(Pace())
+    needs = Needs(ME, Pace())
     first, second = (task_key(task) for task in tasks[:2])
     assert look(needs, tasks=tasks) == [Compute(first, tasks[0])]
     assert look(needs, tasks=tasks) == []
@@ -81,7 +83,7 @@ def test_one_task_at_a_time_and_a_result_is_kept(tasks):
 
 
 def test_an_unwanted_task_is_cancelled_and_makes_room_at_once(tasks):
-    needs = Needs(Pace())
+    needs = Needs(ME, Pace())
     look(needs, tasks=tasks[:1])
     first, second = (task_key(task) for task in tasks[:2])
     assert look(needs, tasks=tasks[1:2]) == [CancelCompute(first), Compute(second, tasks[1])]
@@ -91,7 +93,7 @@ def test_an_unwanted_task_is_cancelled_and_makes_room_at_once(tasks):
 
 
 def test_a_failed_task_is_tried_again_later(tasks):
-    needs = Needs(Pace(compute_retry_ms=100))
+    needs = Needs(ME, Pace(compute_retry_ms=100))
     look(needs, tasks=tasks[:1])
     needs.note(Failed(task_key(tasks[0]), "no memory"), 7)
     assert needs.deadline_ms() == 107
@@ -100,7 +102,7 @@ def test_a_failed_task_is_tried_again_later(tasks):
 
 
 def test_answers_that_nobody_waits_for_change_nothing():
-    needs = Needs(Pace())
+    needs = Needs(ME, Pace())
     for event in (
         BlobFetched(A.digest),
         BlobMissing(A.digest),
@@ -113,7 +115,7 @@ def test_answers_that_nobody_waits_for_change_nothing():
 
 
 def test_actions_publications_and_notes_come_once_while_they_are_wanted():
-    needs = Needs(Pace())
+    needs = Needs(ME, Pace())
     join, attest = JoinJob(bytes(32)), AttestJob(bytes(32))
     assert look(needs, actions=[join]) == [SubmitAction(join)]
     assert look(needs, actions=[join, attest]) == [SubmitAction(attest)]
@@ -127,9 +129,24 @@ def test_actions_publications_and_notes_come_once_while_they_are_wanted():
 
 
 def test_forgetting_results_keeps_the_one_that_outlives_an_outer_step(tasks):
-    needs = Needs(Pace(computes_max=2))
+    needs = Needs(ME, Pace(computes_max=2))
     look(needs, tasks=tasks[:2])
     for task in tasks[:2]:
         needs.note(Computed(task_key(task), JobPrepared()), 0)
     needs.forget_results(keep=task_key(tasks[0]))
     assert look(needs, tasks=tasks[:2]) == [Compute(task_key(tasks[1]), tasks[1])]
+
+
+def test_holders_are_the_first_ones_then_the_others_in_an_order_of_our_own():
+    orders = set()
+    for asker in range(20):
+        me = PeerId(bytes([asker]) * 32)
+        others = tuple(bytes([i]) * 32 for i in range(20, 24))
+        needs = Needs(me, Pace())
+        needs.begin(0)
+        needs.hold(Source(A, (others[2], me), (me, *others)))
+        [fetch] = needs.finish()
+        assert fetch.holders[0] == others[2]
+        assert sorted(fetch.holders) == list(others)
+        orders.add(fetch.holders)
+    assert len(orders) > 3

@@ -180,6 +180,29 @@ def test_nonces_and_salts_are_not_shared_and_differ_by_step(make_mesh):
     assert len(set(values)) == len(values)
 
 
+def test_deltas_stay_sealed_while_others_still_work(make_mesh):
+    """One worker never submits, so the step stays open after the other updates are on the ledger."""
+    mesh = make_mesh(workers=1)
+    mesh.run(lambda state: state.status is JobStatus.RUNNING)
+    mesh.peers[4].down = True
+    mesh.run(lambda state: len(state.updates) == 4)
+    deltas = {update.delta.digest for update in mesh.state().updates}
+    open_commits = 0
+    while mesh.state().phase is Phase.WORK:
+        open_commits += 1
+        assert not any(deltas & peer.published for peer in mesh.peers)
+        mesh.commit()
+    assert open_commits > 3
+    assert all(deltas & peer.published for peer in mesh.peers[:4])
+
+
+def test_deltas_are_reported_in_one_transaction(make_mesh):
+    """Even though the first peers look before the others have unsealed."""
+    mesh = make_mesh()
+    mesh.run()
+    assert sum(isinstance(action, ReportAvailable) for action in mesh.submitted) == 8
+
+
 # --- restarts, outages, missing blobs
 
 
@@ -216,6 +239,22 @@ def test_a_restart_repeats_what_was_submitted_before(make_mesh):
                 assert set(parts) <= {worker for action in again for worker in action.workers}
         mesh.commit()
     assert len(mesh.state().steps) == 2
+
+
+def test_a_restart_repeats_nothing_that_is_on_the_ledger(make_mesh):
+    """Peer 0 is always ahead of the others, so the phase is still open when it starts again."""
+    mesh = make_mesh()
+    done = set()
+    while mesh.state().status in (JobStatus.ENROLLING, JobStatus.RUNNING):
+        done |= {encode(action) for action in mesh.peers[0].pending}
+        mesh.commit(only=0)
+        mesh.peers[0].pending.clear()
+        mesh.restart(0)
+        assert not done & {encode(action) for action in mesh.peers[0].pending}
+        done |= {encode(action) for action in mesh.peers[0].pending}
+        mesh.commit()
+    assert len(done) == 2 + 2 * 6
+    assert refused(mesh) == []
 
 
 def test_a_restart_while_enrolling(make_mesh):

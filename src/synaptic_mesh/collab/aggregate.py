@@ -9,9 +9,10 @@ deltas x_i of d values as rows, ascending by worker id (docs/protocol/learning.m
                                      v = v + (sum_i s_i (x_i - v)) / n          g = v
     diloco          m = mu m + g;  theta = theta - lr (g + mu m)                Nesterov; arXiv:2311.08105
 
-A delta whose norm overflows has s_i = 0 and adds nothing. Centered clipping: Karimireddy et al. 2021, arXiv:2012.10333:
-one false delta moves v by at most tau / n in an iteration, however long it is. A next state that is not finite makes
-the outer step invalid: nobody can vote for it, and the ledger starts another attempt.
+A delta whose norm overflows has s_i = 0 and adds nothing; its distances stay finite, because |v| is at most tau times
+the iterations and a finite tau is below 2^66. Centered clipping: Karimireddy et al. 2021, arXiv:2012.10333: one false
+delta moves v by at most tau / n in an iteration, however long it is. A next state that is not finite makes the outer
+step invalid: nobody can vote for it, and the ledger starts another attempt.
 """
 
 from collections.abc import Mapping, Sequence
@@ -82,14 +83,8 @@ def _centered_clip(deltas: Tensor, outer: OuterRule) -> Tensor:
         away = deltas - center  # (n, d)
         norms = _norms(away)  # (n,)
         scale = where(norms <= tau, 1.0, tau / norms)  # (n,)
-        center = center + _mean(_scaled(scale, away))
+        center = center + _mean(scale.reshape(scale.shape[0], 1) * away)
     return center
-
-
-def _scaled(scale: Tensor, away: Tensor) -> Tensor:
-    """scale * away, but 0 where scale is 0: an overflowing row may hold infinities, and 0 * inf is NaN."""
-    wide = scale.reshape(scale.shape[0], 1).broadcast_to(away.shape)  # (n, d)
-    return where(wide == 0.0, 0.0, wide * away)
 
 
 def _norms(rows: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 from synaptic_mesh.base.arrays import CANONICAL_NAN_BITS, F32, Array
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.collab.state import State
-from synaptic_mesh.engine.backend import Backend, Program, StepInvalid
+from synaptic_mesh.engine.backend import Program, StepInvalid
 from synaptic_mesh.engine.composites import cross_entropy, mse
 from synaptic_mesh.engine.ir import DType, Graph
 from synaptic_mesh.engine.trace import Tensor, f32, i32, trace, where
@@ -26,18 +26,17 @@ Metrics = tuple[int, int, int]
 
 
 def evaluate(
-    backend: Backend, predict: Program, manifest: Manifest, state: State, test: Mapping[str, Array]
+    predict: Program, metrics: Program, manifest: Manifest, state: State, test: Mapping[str, Array]
 ) -> Metrics:
     """Return (correct, rows, bits of the mean loss) of a state over the test rows.
 
-    When a prediction or the loss is not finite, correct is 0 and the loss is the canonical NaN.
+    predict: the compiled predict graph. metrics: compiled `metrics_graph` for these rows. When a prediction or the loss
+    is not finite, correct is 0 and the loss is the canonical NaN.
     """
     rows = len(test[TARGET])
     try:
         scores = predict_rows(predict, manifest, state, test[FEATURES])
-        found = backend.compile(metrics_graph(manifest.task, scores.shape, test[TARGET].shape))(
-            {"scores": scores, "target": test[TARGET]}
-        )
+        found = metrics({"scores": scores, "target": test[TARGET]})
     except StepInvalid:
         return 0, rows, CANONICAL_NAN_BITS
     return int(found["correct"]), rows, int(found["loss"].view(np.uint32))
@@ -56,6 +55,11 @@ def predict_rows(predict: Program, manifest: Manifest, state: State, features: A
         predict.run()
         parts.append(predict.read(output))
     return np.concatenate(parts)[: len(features)]
+
+
+def scores_shape(predict: Graph, rows: int) -> tuple[int, ...]:
+    """Return the shape of the scores of `rows` rows."""
+    return (rows, *predict.nodes[next(iter(predict.outputs.values()))].shape[1:])
 
 
 def metrics_graph(task: str, scores: tuple[int, ...], target: tuple[int, ...]) -> Graph:

@@ -15,7 +15,7 @@ from synaptic_mesh.base.errors import LocalError, PeerError
 from synaptic_mesh.base.ids import short
 from synaptic_mesh.collab.admission import check_job
 from synaptic_mesh.collab.aggregate import apply_outer_step, outer_step_graph, parameter_count
-from synaptic_mesh.collab.evaluate import FEATURES, TARGET, Metrics, evaluate
+from synaptic_mesh.collab.evaluate import FEATURES, TARGET, Metrics, evaluate, metrics_graph, scores_shape
 from synaptic_mesh.collab.state import State, decode_state_untrusted, encode_state, initial_state, state_ref, state_root
 from synaptic_mesh.collab.tensors import decode_finite_untrusted, decode_tensors_untrusted
 from synaptic_mesh.collab.update import UpdateResult, execute_update
@@ -107,7 +107,12 @@ class Executor:
         )
         after = apply_outer_step(program, manifest, start, deltas)
         predict = self._program(manifest.predict_graph)
-        metrics = evaluate(self._backend, predict, manifest, after, self._shard(manifest, manifest.data.test))
+        test = self._shard(manifest, manifest.data.test)
+        scores, target = scores_shape(predict.graph, manifest.data.test.rows), test[TARGET].shape
+        measure = self._compiled(
+            ("metrics", manifest.task, scores, target), lambda: metrics_graph(manifest.task, scores, target)
+        )
+        metrics = evaluate(predict, measure, manifest, after, test)
         blob = encode_state(manifest, after)
         return NextState(state_root(manifest, after), BlobRef(blob_digest(blob), len(blob)), blob, metrics)
 

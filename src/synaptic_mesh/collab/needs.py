@@ -6,13 +6,13 @@ for is forgotten, and a computation for it cancelled. So a changed phase needs n
 restart is only the first look.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
 from synaptic_mesh.base.codec import encode
 from synaptic_mesh.base.digests import hash_bytes
-from synaptic_mesh.base.ids import Digest
+from synaptic_mesh.base.ids import Digest, PeerId
 from synaptic_mesh.collab.messages import (
     BlobFetched,
     BlobMissing,
@@ -53,10 +53,19 @@ class Pace(msgspec.Struct, frozen=True):
     """After a failure of this machine."""
 
 
+class Source(msgspec.Struct, frozen=True):
+    """A blob and who has it: peers to ask first, and others that should have it too."""
+
+    blob: BlobRef
+    first: tuple[bytes, ...]
+    others: tuple[bytes, ...]
+
+
 class Needs:
     """See the module's docstring. Not a machine by itself: the participant drives it."""
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, peer: PeerId, pace: Pace) -> None:
+        self._peer = peer
         self._pace = pace
         self._held: set[bytes] = set()
         self._fetching: dict[bytes, int | None] = {}
@@ -72,7 +81,7 @@ class Needs:
         # What the present look wants, in the order of asking:
         self._wanted: set[bytes] = set()
         self._effects: list[Effect] = []
-        self._blobs: dict[bytes, FetchBlob] = {}
+        self._blobs: dict[bytes, Source] = {}
         self._tasks: dict[bytes, Task] = {}
 
     # --- events
@@ -110,17 +119,18 @@ class Needs:
         self._now_ms = now_ms
         self._wanted, self._effects, self._blobs, self._tasks = set(), [], {}, {}
 
-    def hold(self, blob: BlobRef, holders: tuple[bytes, ...]) -> bool:
+    def hold(self, source: Source) -> bool:
         """Want a blob; answer whether it lies here."""
-        self._wanted.add(blob.digest)
-        if blob.digest in self._held:
+        digest = source.blob.digest
+        self._wanted.add(digest)
+        if digest in self._held:
             return True
-        self._blobs.setdefault(blob.digest, FetchBlob(blob, holders))
+        self._blobs.setdefault(digest, source)
         return False
 
-    def hold_all(self, wanted: Sequence[tuple[BlobRef, tuple[bytes, ...]]]) -> bool:
+    def hold_all(self, sources: Iterable[Source]) -> bool:
         """Want several blobs at once; answer whether all lie here."""
-        held = [self.hold(blob, holders) for blob, holders in wanted]  # every one is asked for before any is judged
+        held = [self.hold(source) for source in sources]  # every one is asked for before any is judged
         return all(held)
 
     def is_settled(self, blob: BlobRef) -> bool:
@@ -157,7 +167,10 @@ class Needs:
         self._misses = {digest: count for digest, count in self._misses.items() if digest in self._fetching}
         self._held &= self._wanted
         self._done &= self._wanted
-        fetches = [self._blobs[digest] for digest in self._start(self._fetching, self._blobs, self._pace.fetches_max)]
+        fetches = [
+            FetchBlob(self._blobs[digest].blob, self._holders(self._blobs[digest]))
+            for digest in self._start(self._fetching, self._blobs, self._pace.fetches_max)
+        ]
         computes = [
             Compute(key, self._tasks[key]) for key in self._start(self._computing, self._tasks, self._pace.computes_max)
         ]
@@ -170,6 +183,14 @@ class Needs:
         for key in ready[:free]:
             waiting[key] = None
         return ready[:free]
+
+    def _holders(self, source: Source) -> tuple[bytes, ...]:
+        """Where to look: the first ones, then the others in an order of our own, so that not all ask the same one."""
+        ranked = sorted(
+            set(source.others),
+            key=lambda holder: hash_bytes("SM/holder", self._peer, source.blob.digest, holder),
+        )
+        return tuple(peer for peer in dict.fromkeys((*source.first, *ranked)) if peer != self._peer)
 
     def _once(self, name: Digest, effect: Effect) -> None:
         self._wanted.add(name)

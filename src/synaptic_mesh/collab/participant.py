@@ -18,7 +18,6 @@ contradict itself (docs/protocol/learning.md, "Participant").
 from collections.abc import Iterable
 
 from synaptic_mesh.base.codec import encode
-from synaptic_mesh.base.digests import hash_bytes
 from synaptic_mesh.base.ids import PeerId
 from synaptic_mesh.base.seeds import derive_bytes
 from synaptic_mesh.collab.messages import (
@@ -35,7 +34,7 @@ from synaptic_mesh.collab.messages import (
     Refused,
     task_key,
 )
-from synaptic_mesh.collab.needs import Needs, Pace
+from synaptic_mesh.collab.needs import Needs, Pace, Source
 from synaptic_mesh.collab.tensors import tensor_bytes
 from synaptic_mesh.collab.update import UpdateResult
 from synaptic_mesh.ledger.jobs import Assignment, JobState, JobStatus, Phase, UpdateState
@@ -56,8 +55,6 @@ from synaptic_mesh.ledger.transactions import (
     witness_commitment,
 )
 
-Wanted = tuple[tuple[BlobRef, tuple[bytes, ...]], ...]
-
 
 class Participant:
     """What peer `peer` does about one job. `secret` (32 bytes, never shared) makes its nonces and salts."""
@@ -67,7 +64,7 @@ class Participant:
         self._secret = secret
         self._validator = validator
         self._worker = worker
-        self._needs = Needs(pace or Pace())
+        self._needs = Needs(peer, pace or Pace())
         self._state: JobState | None = None
         self._reported: set[bytes] = set()
         """Workers whose deltas this participant asked to report in the present attempt."""
@@ -129,14 +126,14 @@ class Participant:
             self._needs.say(Refusal(state.job, prepared.reason))
         if not isinstance(prepared, JobPrepared):
             return False
-        for blob, _ in wanted:
-            self._needs.publish(blob)
+        for source in wanted:
+            self._needs.publish(source.blob)
         self._needs.publish(manifest.initial_state)
         return True
 
-    def _inputs(self, state: JobState, blobs: Iterable[BlobRef]) -> Wanted:
+    def _inputs(self, state: JobState, blobs: Iterable[BlobRef]) -> tuple[Source, ...]:
         """Blobs of the manifest: the sponsor has them, then whoever attested. Empty blobs need no fetching."""
-        return tuple((blob, self._holders(blob, (state.sponsor,), state.attested)) for blob in blobs if blob.size)
+        return tuple(Source(blob, (state.sponsor,), state.attested) for blob in blobs if blob.size)
 
     # --- one outer step
 
@@ -152,7 +149,7 @@ class Participant:
 
     def _serve_state(self, state: JobState) -> bool:
         last = state.steps[-1].voters if state.steps else ()
-        if not self._needs.hold(state.state, self._holders(state.state, (), (*last, *state.attested, state.sponsor))):
+        if not self._needs.hold(Source(state.state, (), (*last, *state.attested, state.sponsor))):
             return False
         self._needs.publish(state.state)
         return True
@@ -166,7 +163,7 @@ class Participant:
             if state.phase is Phase.WORK:
                 self._submit_update(state, assignment)
             return
-        if state.phase is not Phase.WORK and self._needs.hold(own.delta, self._delta_holders(own)):
+        if state.phase is not Phase.WORK and self._needs.hold(_delta_source(own)):
             self._needs.publish(own.delta)
         if state.phase is Phase.REVEAL and not own.witness:
             result = self._submission(state, assignment)
@@ -213,7 +210,7 @@ class Participant:
         for update in state.updates:
             if update.delta.size != delta_bytes:  # no delta of this job: it is not fetched, so it never counts
                 continue
-            if self._needs.hold(update.delta, self._delta_holders(update)):
+            if self._needs.hold(_delta_source(update)):
                 self._needs.publish(update.delta)
                 held.append(update)
             waiting = waiting or not self._needs.is_settled(update.delta)
@@ -253,7 +250,7 @@ class Participant:
         if any(vote.validator == self._peer for vote in state.root_votes):
             return
         accepted = [update for update in state.updates if update.accepted]
-        if not accepted or not self._needs.hold_all([(u.delta, self._delta_holders(u)) for u in accepted]):
+        if not accepted or not self._needs.hold_all(map(_delta_source, accepted)):
             return
         included = tuple((update.worker, update.delta) for update in accepted)
         result = self._needs.result(Aggregate(step_ref(state), state.manifest, state.state, included))
@@ -266,14 +263,6 @@ class Participant:
 
     # --- small derivations
 
-    def _delta_holders(self, update: UpdateState) -> tuple[bytes, ...]:
-        return self._holders(update.delta, (update.worker,), update.holders)
-
-    def _holders(self, blob: BlobRef, first: tuple[bytes, ...], others: tuple[bytes, ...]) -> tuple[bytes, ...]:
-        """Where to look: the source, then the others in an order of our own, so that not all ask the same one."""
-        ranked = sorted(set(others), key=lambda holder: hash_bytes("SM/holder", self._peer, blob.digest, holder))
-        return tuple(peer for peer in dict.fromkeys((*first, *ranked)) if peer != self._peer)
-
     def _salt(self, state: JobState) -> bytes:
         return derive_bytes(self._secret, "witness salt", encode(step_ref(state)))
 
@@ -284,6 +273,10 @@ class Participant:
 def step_ref(state: JobState) -> StepRef:
     """Return the reference that binds an action to the present attempt."""
     return StepRef(state.job, state.step, state.attempt, state.root)
+
+
+def _delta_source(update: UpdateState) -> Source:
+    return Source(update.delta, (update.worker,), update.holders)
 
 
 def _execution(state: JobState, assignment: Assignment) -> ExecuteUpdate:
