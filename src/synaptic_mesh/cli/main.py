@@ -124,7 +124,9 @@ def verify(
 
 @app.command()
 def explain(
-    model: Annotated[str, typer.Argument(help="A model directory or file, or a specification such as mlp:64,64.")],
+    model: Annotated[Path, typer.Argument(help="A model's or run's directory, or its .safetensors file.")],
+    graph: Annotated[str, typer.Option(help="predict, or step: the training step of a run directory.")] = "predict",
+    rows: Annotated[int, typer.Option(help="Rows predicted at once.")] = 1,
     wat: Annotated[bool, typer.Option("--wat", help="Print the whole generated WebAssembly text.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -132,7 +134,7 @@ def explain(
     from synaptic_mesh.cli import explain as verb
 
     with reported(as_json):
-        raise typer.Exit(verb.run(model, wat, as_json))
+        raise typer.Exit(verb.run(model, graph, rows, wat, as_json))
 
 
 @app.command()
@@ -147,13 +149,15 @@ def doctor(as_json: Json = False) -> None:
 @bench.command("engine")
 def bench_engine(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer repetitions.")] = False,
+    core_type: Annotated[str, typer.Option(help="OPENBLAS_CORETYPE for numpy, for example Haswell.")] = "",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the record here too.")] = None,
     as_json: Json = False,
 ) -> None:
     """GEMM and a training step on WebAssembly next to numpy, interleaved, one thread."""
     from synaptic_mesh.cli import bench as verb
 
     with reported(as_json):
-        raise typer.Exit(verb.run_engine(quick, as_json))
+        raise typer.Exit(verb.run_engine(quick, core_type, output, as_json))
 
 
 def main() -> None:

@@ -10,19 +10,17 @@ from rich.table import Table
 
 from synaptic_mesh.cli.output import Exit, console, emit
 from synaptic_mesh.ledger.jobs import JobState
-from synaptic_mesh.ledger.manifest import Economy
 from synaptic_mesh.node.journal import describe_metrics
-from synaptic_mesh.node.local import LOCAL_TIMING, LocalRun, run_local_job
+from synaptic_mesh.node.local import LocalRun, run_local_job, solo_terms
 from synaptic_mesh.node.run_directory import claim_directory, new_run_directory
 from synaptic_mesh.training.columns import ColumnOptions
 from synaptic_mesh.training.dataset import TEST_PPM
 from synaptic_mesh.training.examples import Examples
 from synaptic_mesh.training.hyperparameters import Hyperparameters, digits_hyperparameters, table_hyperparameters
-from synaptic_mesh.training.job import JobTerms, PreparedJob, prepare_job
+from synaptic_mesh.training.job import PreparedJob, prepare_job
 from synaptic_mesh.training.sources import DIGITS, load_examples
 
 RUNS = Path("runs")
-NO_PAY = Economy(reward_per_update=0, audit_fee_per_update=0, stake_per_update=0)
 OVERRIDES = ("outer_steps", "inner_steps", "batch", "learning_rate", "optimizer")
 
 
@@ -77,10 +75,9 @@ def prepare(request: Request) -> PreparedJob:
     """Return the job for a request. Raises LocalError naming what does not fit."""
     options = ColumnOptions(target=request.target, task=request.task, drop_missing=request.drop_missing)
     examples = load_examples(request.data, options)
-    terms = JobTerms(shards=1, workers_min=1, workers_max=1, economy=NO_PAY, timing=LOCAL_TIMING, audit_rate_ppm=0)
     chosen = {name: value for name in OVERRIDES if (value := getattr(request, name)) is not None}
     hyperparameters = msgspec.structs.replace(default_hyperparameters(request.data, examples), **chosen)
-    return prepare_job(examples, request.model, terms, seed=request.seed, hyperparameters=hyperparameters)
+    return prepare_job(examples, request.model, solo_terms(), seed=request.seed, hyperparameters=hyperparameters)
 
 
 def default_hyperparameters(data: str, examples: Examples) -> Hyperparameters:

@@ -89,6 +89,11 @@ def assemble(
     return OpenNode(node, files.key, files.genesis, files.job, get_blob)
 
 
+def blob_getter(directory: Path) -> GetBlob:
+    """Return a source of the blobs stored below `directory`."""
+    return partial(stored_blob, BlobStore(directory))
+
+
 def stored_blob(blobs: BlobStore, digest: bytes) -> bytes:
     """Return a blob of the store. Raises ResourceError when it is not there or damaged."""
     data = blobs.get(Digest(digest))

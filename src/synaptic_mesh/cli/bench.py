@@ -1,0 +1,24 @@
+"""`synaptic bench`: measurements beside what people use."""
+
+import json
+import sys
+from pathlib import Path
+
+from synaptic_mesh.bench.engine_suite import format_record, run_engine_suite
+from synaptic_mesh.bench.record import to_json, write_record
+from synaptic_mesh.cli.output import Exit, emit
+
+QUICK_REPEATS = 5
+REPEATS = 15
+
+
+def run_engine(quick: bool, core_type: str, output: Path | None, as_json: bool) -> int:
+    """Run the engine suite; return PROMISE_FAILED when a bar does not hold on this machine."""
+    record = run_engine_suite(QUICK_REPEATS if quick else REPEATS, core_type)
+    if output is not None:
+        write_record(record, output)
+    if as_json:
+        emit("bench.engine", json.loads(to_json(record)), True)
+    else:
+        sys.stdout.write(format_record(record) + "\n")
+    return Exit.OK if all(bar.passed for bar in record.bars) else Exit.PROMISE_FAILED

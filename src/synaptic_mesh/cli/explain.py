@@ -1,0 +1,83 @@
+"""`synaptic explain`: what is inside a model."""
+
+from pathlib import Path
+
+from rich.table import Table
+
+from synaptic_mesh.base.errors import LocalError, PeerError
+from synaptic_mesh.cli.output import Exit, console, emit
+from synaptic_mesh.engine.ir import Graph
+from synaptic_mesh.engine.serialize import graph_digest, graph_from_bytes_untrusted
+from synaptic_mesh.models.graphs import predict_graph
+from synaptic_mesh.models.registry import parse_model
+from synaptic_mesh.node.run_directory import RECORD_NAME, read_run
+from synaptic_mesh.training.model import TrainedModel
+from synaptic_mesh.training.model_file import load_model
+from synaptic_mesh.workers.explain import Explanation, explain
+
+WAT_LINES_SHOWN = 60
+GRAPHS = ("predict", "step")
+
+
+def run(path: Path, which: str, rows: int, whole_wat: bool, as_json: bool) -> int:
+    """Print graph, plan, module text and sizes; return the exit code."""
+    if which not in GRAPHS:
+        raise LocalError(f"graph {which!r} is not known; choose {' or '.join(GRAPHS)}")
+    model = load_model(path)
+    graph = step_graph(path) if which == "step" else prediction_graph(model, rows)
+    found = explain(graph)
+    result = {
+        "model_spec": model.spec,
+        "which": which,
+        "graph_digest": graph_digest(graph).hex(),
+        "graph": found.graph,
+        "simplified": found.simplified,
+        "plan": found.plan,
+        "wat": found.wat,
+        "sizes": found.sizes,
+    }
+    emit("explain", result, as_json)
+    if not as_json:
+        show(found, whole_wat)
+    return Exit.OK
+
+
+def prediction_graph(model: TrainedModel, rows: int) -> Graph:
+    """Return the graph that predicts `rows` rows at once."""
+    if rows < 1:
+        raise LocalError(f"rows {rows} must be at least 1")
+    prepared = model.prepared
+    return predict_graph(parse_model(model.spec), width=prepared.width, outputs=prepared.outputs, rows=rows)
+
+
+def step_graph(path: Path) -> Graph:
+    """Return the training-step graph of a run directory. Raises LocalError when `path` is none."""
+    if not (path / RECORD_NAME).is_file():
+        raise LocalError(f"{path} is no run directory: the training step is kept with the run, not with the model")
+    record, get_blob = read_run(path)
+    try:
+        return graph_from_bytes_untrusted(get_blob(record.manifest.step_graph.digest))
+    except PeerError as error:
+        raise LocalError(f"{path}: {error}") from None
+
+
+def show(found: Explanation, whole_wat: bool) -> None:
+    """Print an explanation for people: the module's text shortened unless all of it is wanted."""
+    terminal = console(False)
+    wat = found.wat.splitlines()
+    shown = wat if whole_wat or len(wat) <= WAT_LINES_SHOWN else wat[:WAT_LINES_SHOWN]
+    for title, text in (
+        ("graph", found.graph),
+        ("after simplification", found.simplified),
+        ("kernels and arena", found.plan),
+        ("WebAssembly", "\n".join(shown)),
+    ):
+        terminal.rule(title, align="left")
+        terminal.print(text, markup=False)
+    if len(shown) < len(wat):
+        terminal.print(f"... {len(wat) - len(shown)} more lines; --wat prints them all", style="dim")
+    terminal.rule("sizes", align="left")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in found.sizes.items():
+        table.add_row(name, f"{value:,.2f}" if name.endswith("_ms") else f"{value:,.0f}")
+    terminal.print(table)
