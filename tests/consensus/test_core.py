@@ -452,6 +452,9 @@ def test_a_peer_that_is_behind_gets_our_blocks_and_one_that_is_ahead_is_asked() 
     assert [(b.author, b.round) for b in map(mesh.verify, push.message.blocks)] == [
         (0, r) for r in range(1, core.pacing.last_proposed + 1)
     ]
+    again = MessageReceived(mesh.peers[1], Advert(2, 1, 0))
+    assert core.handle(again, mesh.now_ms) == []  # adverts on a slow link come in crowds
+    assert push in core.handle(again, mesh.now_ms + mesh.settings.backoff_ms_max)
     ahead = core.handle(MessageReceived(mesh.peers[1], Advert(clock_round + 1, 1, 0)), mesh.now_ms)
     assert Send(mesh.peers[1], RoundsRequest(clock_round - 1)) in ahead
     other = core.handle(MessageReceived(mesh.peers[2], Advert(clock_round + 90, clock_round + 30, 0)), mesh.now_ms)

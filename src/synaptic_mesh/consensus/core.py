@@ -131,6 +131,7 @@ class Consensus:
         self._disputing = 0  # authors whose commit votes contradict our chain, as a mask
         self._peers: set[PeerId] = set()
         self._sorted_peers: list[PeerId] = []
+        self._pushed: dict[PeerId, tuple[tuple[int, int], int]] = {}  # peer -> (its clock, our newest round), when
         self._advert_due_ms = NEVER_MS
         self._deadline_ms: int | None = None
         self._effects: list[Effect] = []
@@ -181,6 +182,7 @@ class Consensus:
         elif isinstance(event, PeerDisconnected):
             self._peers.discard(event.peer)
             self._sorted_peers = sorted(self._peers)
+            self._pushed.pop(event.peer, None)
             self.rounds.forget(event.peer)
         else:
             self._own_round(event)
@@ -493,10 +495,20 @@ class Consensus:
         if advert.clock_round > clock_round:
             # Even one round of lag is worth asking for: nothing else may come.
             self._note_ahead(peer, max(advert.clock_round - 1, clock_round + self.settings.sync_gap + 1))
-        if self.author is not None and advert.clock_round <= self.pacing.last_proposed:
+        if self._is_push_due(peer, advert.clock_round):
             first = max(advert.clock_round - 1, self.pacing.last_proposed - PUSHED_BLOCKS_MAX + 1, 1)
-            own = [v.block for r in range(first, self.pacing.last_proposed + 1) for v in self.dag.slot(r, self.author)]
-            self._send_blocks(peer, own)
+            rounds = range(first, self.pacing.last_proposed + 1)
+            self._send_blocks(peer, [v.block for r in rounds for v in self.dag.slot(r, self.author or 0)])
+
+    def _is_push_due(self, peer: PeerId, clock_round: int) -> bool:
+        """Does this peer lack blocks of ours? The same ones are pushed again only after a while: adverts come late."""
+        if self.author is None or clock_round > self.pacing.last_proposed or peer not in self._peers:
+            return False
+        what, pushed = (clock_round, self.pacing.last_proposed), self._pushed.get(peer)
+        if pushed is not None and pushed[0] == what and self._now_ms < pushed[1] + self.settings.backoff_ms_max:
+            return False
+        self._pushed[peer] = (what, self._now_ms)
+        return True
 
     def _submit(self, transactions: tuple[bytes, ...]) -> None:
         if self.author is None:
