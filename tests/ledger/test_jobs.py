@@ -252,6 +252,13 @@ def test_a_leaver_is_not_waited_for_but_its_submitted_update_is_judged(mesh: Any
     assert mesh.ledger.balance(mesh.workers[1].peer_id) == 5 * RUV + REWARD
 
 
+def test_a_leaver_can_submit_nothing_more(mesh: Any) -> None:
+    mesh.start()
+    update = mesh.update(mesh.workers[0])
+    assert mesh.do(mesh.workers[0], LeaveJob(mesh.job_id)) == ""
+    assert "has no assignment" in mesh.do(mesh.workers[0], update)
+
+
 def test_stake_that_is_gone_when_a_step_opens_removes_the_worker(mesh: Any) -> None:
     mesh.start()
     assert "40 rUv of unlocked stake" in mesh.do(mesh.workers[0], Unstake(45 * RUV))
