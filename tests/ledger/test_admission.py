@@ -72,7 +72,7 @@ def test_what_is_wrong_is_named(make_manifest: Any, changes: dict[str, Any], mes
         ("data", {"test": Shard(BlobRef(bytes(3), 1), 1)}, "digest of test shard has 3 bytes"),
         ("data", {"row": ()}, "number of tensors in data.row is 0"),
         ("data", {"name": "x" * 129}, "data.name has 129"),
-        ("data", {"prepared": bytes(1 << 17)}, "bytes of data.prepared"),
+        ("data", {"prepared": bytes((1 << 18) + 1)}, "bytes of data.prepared"),
         ("outer", {"optimizer": "adam"}, "outer optimizer is 'adam'"),
         ("outer", {"aggregation": "sum"}, "aggregation is 'sum'"),
         ("outer", {"learning_rate_bits": 0x7FC00000}, "learning_rate_bits is 0x7fc00000"),
