@@ -6,6 +6,8 @@
     effects = core.handle_deadline(now_ms)      # at or after core.deadline_ms()
 
 author None (and sign None) makes an observer: it follows and decides, and never proposes.
+now_ms is Unix time that never goes back (the wall clock at the start plus a monotonic one): it stamps blocks, and
+blocks stamped too far ahead of it are not referenced.
 
 A block arrives, verified. It is suspended until its ancestors are here (`suspended`, `sync`), then accepted (`dag`) and
 counted (`tally`). Decided leaders are ordered (`linearizer`) and the dag is pruned below the gc round. Then, if
