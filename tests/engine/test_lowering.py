@@ -4,12 +4,13 @@ import pytest
 
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.bench.engine_suite import classifier_step
-from synaptic_mesh.engine.fusion import KernelKind
+from synaptic_mesh.engine.fusion import KERNEL_COST_MAX, STRIP_FORMS_MAX, KernelKind
 from synaptic_mesh.engine.ir import Graph, Op
 from synaptic_mesh.engine.lowering import lower
 from synaptic_mesh.engine.passes import simplify
 from synaptic_mesh.engine.planner import Plan, format_plan
 from synaptic_mesh.engine.trace import exp, f32, matmul, maximum, tanh, trace
+from synaptic_mesh.engine.wasm.compiler import compile_graph
 
 
 def plan_of(graph: Graph) -> Plan:
@@ -47,6 +48,29 @@ def test_an_operand_of_a_product_is_finished_before_it() -> None:
 def test_a_kernel_never_waits_for_itself() -> None:
     graph = trace(lambda x: exp(x) / exp(x).sum(1).repeat(1, 9), {"x": f32(3, 9)})
     assert shape_of_plan(graph) == ["exp", "reduce_sum", "div"]
+
+
+def test_long_chains_are_cut_so_that_any_lawful_graph_compiles() -> None:
+    def chain(x):  # type: ignore[no-untyped-def]
+        for _ in range(2000):
+            x = tanh(x) * x
+        return x
+
+    graph = trace(chain, {"x": f32(8, 8)})
+    plan = plan_of(graph)
+    assert len(plan.kernels) > 100
+    assert all(len(kernel.nodes) <= KERNEL_COST_MAX for kernel in plan.kernels)
+    assert len(compile_graph(graph).wasm) < 100_000  # equal kernels share one function
+
+
+def test_products_of_many_shapes_share_the_blocked_kernel() -> None:
+    def products(**inputs):  # type: ignore[no-untyped-def]
+        return {f"y{name}": x @ x.transpose() for name, x in inputs.items()}
+
+    plan = plan_of(trace(products, {f"x{i}": f32(i + 1, 3) for i in range(80)}))
+    kinds = [kernel.kind for kernel in plan.kernels]
+    assert kinds.count(KernelKind.FUSED) == STRIP_FORMS_MAX
+    assert kinds.count(KernelKind.GEMM) == 80 - STRIP_FORMS_MAX
 
 
 def test_views_cost_nothing_until_an_output_shows_them() -> None:

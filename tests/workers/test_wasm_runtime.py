@@ -213,7 +213,7 @@ def test_carried_inputs_that_need_each_other_take_both_from_the_old_values(backe
         }
 
 
-def test_layers_of_equal_shape_share_one_function(backend: WasmBackend) -> None:
+def test_layers_of_equal_shape_share_one_function() -> None:
     def layers(x, u, v, w):  # type: ignore[no-untyped-def]
         for weight in (u, v, w):
             x = x @ weight

@@ -8,7 +8,6 @@ then run on the tile while it is in registers. Order of operations inside an ele
 """
 
 import enum
-from collections import defaultdict
 from typing import NamedTuple
 
 from synaptic_mesh.engine.ir import RULES, Graph, Op, Shape
@@ -18,8 +17,17 @@ STRIP_RIGHT_ELEMENTS_MAX = 1 << 18
 """Right operands up to this size (1 MiB, half of a second-level cache) go to the unblocked kernel."""
 STRIP_STEPS_MAX = 2048
 """Longest sum of the unblocked kernel: its splatted strip of 4 rows takes 128 KiB."""
+STRIP_FORMS_MAX = 64
+"""Most shapes of products that get a kernel of their own, some 20 KB each; beyond it products share the blocked one."""
 FUSION_NODES_MAX = 1024
 """Above this many nodes only nodes all of whose consumers are in one kernel join it (the path search is quadratic)."""
+
+
+KERNEL_COST_MAX = 96
+"""Most operations of one kernel, polynomials counted as POLYNOMIAL_COST. Compilers take more than linear time for one
+long function, and every result is a local variable, of which there is a limit: any lawful graph must compile."""
+POLYNOMIAL_COST = 8
+_POLYNOMIALS = frozenset({Op.EXP, Op.LOG, Op.TANH, Op.SIGMOID})
 
 
 class KernelKind(enum.Enum):
@@ -58,9 +66,8 @@ def output_copy(node: int) -> int:
     return -1 - node
 
 
-def is_strip(m: int, k: int, n: int) -> bool:
-    """True when an (m, k) x (k, n) product goes to the unblocked kernel."""
-    del m
+def is_strip(k: int, n: int) -> bool:
+    """True when the right operand (k, n) of a product fits the unblocked kernel."""
     return k * n <= STRIP_RIGHT_ELEMENTS_MAX and k <= STRIP_STEPS_MAX
 
 
@@ -73,8 +80,9 @@ def matmul_extents(graph: Graph, index: int) -> tuple[int, int, int]:
 
 def build_kernels(graph: Graph, live: list[int], views: Views) -> list[Kernel]:
     """Return the kernels that compute every live node, ordered by their first node (not yet a schedule)."""
-    groups = _Grouping(graph, live).run()
-    kernels = [_fused(graph, members, views) for members in groups]
+    consumers = _consumers(graph, live)
+    groups = _Grouping(graph, live, consumers).run()
+    kernels = [_fused(graph, members, views, consumers) for members in groups]
     fused = {node for members in groups for node in members}
     outputs = set(graph.outputs.values())
     for index in live:
@@ -91,19 +99,27 @@ def build_kernels(graph: Graph, live: list[int], views: Views) -> list[Kernel]:
     return sorted(kernels, key=lambda kernel: (kernel.nodes or (kernel.stores[0][0],))[0])
 
 
+def _consumers(graph: Graph, live: list[int]) -> dict[int, list[int]]:
+    """Return for each live node the live nodes that use it, ascending."""
+    consumers: dict[int, list[int]] = {index: [] for index in live}
+    for index in live:
+        for operand in dict.fromkeys(graph.nodes[index].inputs):
+            consumers[operand].append(index)
+    return consumers
+
+
 class _Grouping:
     """Assigns elementwise and small matmul nodes to groups, consumers first."""
 
-    def __init__(self, graph: Graph, live: list[int]) -> None:
+    def __init__(self, graph: Graph, live: list[int], consumers: dict[int, list[int]]) -> None:
         self.graph = graph
         self.live = live
         self.members: list[list[int]] = []
         self.root: list[int | None] = []
+        self.cost: list[int] = []
+        self.forms: set[tuple[int, int, int, bool, bool]] = set()
         self.group_of: dict[int, int] = {}
-        self.consumers: dict[int, list[int]] = defaultdict(list)
-        for index in live:
-            for operand in dict.fromkeys(graph.nodes[index].inputs):
-                self.consumers[operand].append(index)
+        self.consumers = consumers
 
     def run(self) -> list[tuple[int, ...]]:
         """Return each group's nodes, ascending."""
@@ -111,9 +127,15 @@ class _Grouping:
             node = self.graph.nodes[index]
             if RULES[node.op].elementwise:
                 self._place(index, is_root=False)
-            elif node.op is Op.MATMUL and is_strip(*matmul_extents(self.graph, index)):
+            elif node.op is Op.MATMUL and self._is_unblocked(index):
                 self._place(index, is_root=True)
         return [tuple(sorted(group)) for group in self.members]
+
+    def _is_unblocked(self, index: int) -> bool:
+        m, k, n = matmul_extents(self.graph, index)
+        attributes = self.graph.nodes[index].attributes
+        self.forms.add((m, k, n, attributes.transpose_left, attributes.transpose_right))
+        return k == 0 or (is_strip(k, n) and len(self.forms) <= STRIP_FORMS_MAX)
 
     def _place(self, index: int, is_root: bool) -> None:
         candidates = sorted({self.group_of[c] for c in self.consumers[index] if c in self.group_of}, reverse=True)
@@ -124,13 +146,17 @@ class _Grouping:
             group = len(self.members)
             self.members.append([])
             self.root.append(None)
+            self.cost.append(0)
         self.members[group].append(index)
         self.group_of[index] = group
+        self.cost[group] += self._cost(index)
         if is_root:
             self.root[group] = index
 
     def _may_join(self, index: int, group: int, is_root: bool) -> bool:
         if self.graph.nodes[self.members[group][0]].shape != self.graph.nodes[index].shape:
+            return False
+        if self.cost[group] + self._cost(index) > KERNEL_COST_MAX:
             return False
         if is_root and self.root[group] is not None:
             return False
@@ -140,6 +166,9 @@ class _Grouping:
         if len(self.live) > FUSION_NODES_MAX:
             return not outside
         return not self._reaches(outside, group)
+
+    def _cost(self, index: int) -> int:
+        return POLYNOMIAL_COST if self.graph.nodes[index].op in _POLYNOMIALS else 1
 
     def _reaches(self, start: list[int], group: int) -> bool:
         """True when a path from `start` enters `group`, where entering a kernel means to depend on all of it."""
@@ -158,7 +187,7 @@ class _Grouping:
         return False
 
 
-def _fused(graph: Graph, members: tuple[int, ...], views: Views) -> Kernel:
+def _fused(graph: Graph, members: tuple[int, ...], views: Views, consumers: dict[int, list[int]]) -> Kernel:
     inside, outputs = set(members), set(graph.outputs.values())
     root = next((i for i in members if graph.nodes[i].op is Op.MATMUL), None)
     operands: dict[int, View] = {}
@@ -173,23 +202,13 @@ def _fused(graph: Graph, members: tuple[int, ...], views: Views) -> Kernel:
                 leaves[operand] = view
             if not _is_constant(graph, views, view):
                 reads.append(view.base)
-    used_outside = _used_outside(graph, inside, views) | outputs
-    stores = tuple((i, i) for i in members if i in used_outside)
+    stores = tuple((i, i) for i in members if i in outputs or not inside.issuperset(consumers[i]))
     shape = graph.nodes[members[0]].shape
     return Kernel(KernelKind.FUSED, shape, members, stores, tuple(dict.fromkeys(reads)), operands, leaves, root)
 
 
 def _is_constant(graph: Graph, views: Views, view: View) -> bool:
     return graph.nodes[view.base].is_splat and view.base not in views.copies
-
-
-def _used_outside(graph: Graph, inside: set[int], views: Views) -> set[int]:
-    """Members that some live node outside reads, directly or through a view."""
-    used = set()
-    for index in views.views:
-        if index not in inside:
-            used.update(operand for operand in graph.nodes[index].inputs if operand in inside)
-    return used
 
 
 def _copy(graph: Graph, node: int, views: Views, source: View, buffer: int) -> Kernel:

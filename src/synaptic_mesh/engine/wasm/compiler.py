@@ -25,7 +25,7 @@ from synaptic_mesh.engine.wasm.reduction import Reduction, emit_argmax, emit_red
 from synaptic_mesh.engine.wasm.strip import Pointers, Product, emit_product
 
 I32, V128 = ValueType.I32, ValueType.V128
-EMITTER_VERSION = 1
+EMITTER_VERSION = 2
 """Raised whenever the same graph would give other bytes; part of every cache key."""
 FLAGS_ADDRESS = 0
 NOT_FINITE = 1
