@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,25 @@ def test_rows_do_not_depend_on_how_the_last_batch_is_filled(make_job):
     x = np.random.default_rng(1).normal(size=(100, 3)).astype(np.float32)
     whole = predict_rows(predict, manifest, state, x)
     assert np.array_equal(predict_rows(predict, manifest, state, x[:70]), whole[:70])
+
+
+def test_the_last_batch_is_filled_from_the_first_rows(make_job):
+    """It shows where filling rows matter: the predict graph's own batch axis decides nothing here, the calls do."""
+    manifest, predict, state = prepare(make_job())
+
+    class Watched:
+        graph = predict.graph
+        read, run = predict.read, predict.run
+        batches: ClassVar[list[np.ndarray]] = []
+
+        def write(self, name, array):
+            if name == "x":
+                self.batches.append(array)
+            predict.write(name, array)
+
+    x = np.arange(70 * 3, dtype=np.float32).reshape(70, 3)
+    predict_rows(Watched(), manifest, state, x)
+    assert np.array_equal(Watched.batches[1], np.concatenate((x[64:], x[:58])))
 
 
 def test_a_state_that_overflows_scores_nothing(make_job):

@@ -52,6 +52,15 @@ def test_a_blob_is_asked_for_once_until_it_lies_here():
     assert needs.finish() == []
 
 
+def test_a_blob_that_was_not_wanted_for_a_look_is_asked_for_again():
+    """It may have been dropped from the store meanwhile."""
+    needs = Needs(ME, Pace())
+    look(needs, blobs=[A])
+    needs.note(BlobFetched(A.digest), 0)
+    assert look(needs) == []
+    assert look(needs, blobs=[A]) == [FetchBlob(A, HOLDERS)]
+
+
 def test_a_missing_blob_is_asked_for_after_a_pause_that_doubles():
     needs = Needs(ME, Pace(fetch_retry_ms=50, fetch_retry_ms_max=150))
     look(needs, blobs=[A])

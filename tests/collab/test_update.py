@@ -3,7 +3,7 @@ import pytest
 from blake3 import blake3
 from msgspec.structs import replace
 
-from synaptic_mesh.base.digests import blob_digest, hash_bytes, merkle_root
+from synaptic_mesh.base.digests import blob_digest, hash_bytes
 from synaptic_mesh.collab.batches import order_rows
 from synaptic_mesh.collab.state import initial_state
 from synaptic_mesh.collab.tensors import decode_tensors_untrusted
@@ -40,12 +40,13 @@ def setting(make_job):
     return Setting(make_job())
 
 
-def test_update_is_the_written_rule(setting):
+@pytest.mark.parametrize(("inner_steps", "hashed"), [(3, [3]), (8, [8]), (11, [8, 11]), (24, [8, 16, 24])])
+def test_update_is_the_written_rule(setting, inner_steps, hashed):
     """Inner steps by calling a second program with everything written anew; hashes written out."""
-    manifest = setting.manifest
+    manifest = replace(setting.manifest, inner_steps=inner_steps)
     tensors = {**setting.state.parameters, **setting.optimizer}
     rows = len(setting.shard["y"])
-    sequence = np.concatenate([order_rows(ASSIGNMENT.order_seed, p, rows) for p in range(4)])
+    sequence = np.concatenate([order_rows(ASSIGNMENT.order_seed, p, rows) for p in range(30)])
     digests = []
     for k in range(manifest.inner_steps):
         chosen = sequence[k * manifest.batch : (k + 1) * manifest.batch]
@@ -53,15 +54,18 @@ def test_update_is_the_written_rule(setting):
         after = ReferenceBackend().compile(setting.graph)({**tensors, **batch})
         tensors = {name: after[name] for name in tensors}
         values = b"".join(tensors[spec.name].tobytes() for spec in manifest.parameters)
-        digests.append(blake3(hash_bytes("SM/inner-state/v1") + values).digest())
+        if k + 1 in hashed:
+            digests.append(blake3(hash_bytes("SM/inner-state/v1") + values).digest())
     delta = b"".join((setting.state.parameters[s.name] - tensors[s.name]).tobytes() for s in manifest.parameters)
-    leaves = [hash_bytes("SM/trace/v1", digest) for digest in digests]
 
-    result, blob = setting.execute()
+    result, blob = setting.execute(manifest=manifest)
     assert not result.invalid
     assert blob == delta
     assert (result.delta.digest, result.delta.size) == (blob_digest(delta), len(delta))
-    assert result.trace_root == merkle_root(leaves, "SM/trace/v1")
+    level = [hash_bytes("SM/trace/v1/leaf", digest) for digest in digests]
+    while len(level) > 1:
+        level = [hash_bytes("SM/trace/v1/node", level[0], level[1]), *level[2:]]  # right for up to three leaves
+    assert result.trace_root == level[0]
     assert result.witness == hash_bytes("SM/witness-x/v1", *digests)
     assert any(delta)
 

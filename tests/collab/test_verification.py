@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from synaptic_mesh.base.codec import decode_untrusted, encode
-from synaptic_mesh.base.digests import blob_digest
+from synaptic_mesh.base.digests import blob_digest, hash_bytes
 from synaptic_mesh.base.errors import PeerError, ResourceError
 from synaptic_mesh.base.ids import short
-from synaptic_mesh.collab.record import HEADER_BYTES, decode_record_untrusted, encode_record, list_blobs
+from synaptic_mesh.collab.record import HEADER_BYTES, MAGIC, decode_record_untrusted, encode_record, list_blobs
 from synaptic_mesh.collab.verification import verify_run
 from synaptic_mesh.engine.golden import semantics_id
 from synaptic_mesh.engine.reference import ReferenceBackend
@@ -196,3 +198,11 @@ def test_damaged_records_are_reported_in_one_sentence(run):
     for size in (0, HEADER_BYTES - 1, HEADER_BYTES, len(data) - 1):
         with pytest.raises(PeerError):
             decode_record_untrusted(data[:size])
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_give_a_record_or_a_peer_error(data):
+    body = hash_bytes("SM/run-record/v1", data) + data
+    for candidate in (data, MAGIC + data, MAGIC + body):
+        with pytest.raises(PeerError):
+            decode_record_untrusted(candidate)

@@ -120,12 +120,14 @@ def test_an_audit_stores_nothing_and_own_work_is_executed_once(job):
     manifest, blobs = job
     store = Store(blobs)
     shell = shell_of(store)
+    execute, executed = shell._executor.execute, []
+    shell._executor.execute = lambda *arguments: executed.append(arguments) or execute(*arguments)
     task = tasks_of(manifest)[0]
     audited = run(shell, task).result
     assert store.stored == []
-    store.blobs.clear()  # a second execution would need them
     submitted = run(shell, PrepareUpdate(task)).result
     assert submitted == audited
+    assert len(executed) == 1
     assert store.stored == [audited.delta.digest]
 
 

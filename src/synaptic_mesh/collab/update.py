@@ -2,11 +2,13 @@
 
     theta, s   = shared parameters (root_t), optimizer_init
     repeat H:    theta, s = step graph(theta, s, next batch of the assigned shard)
-                 D_k = H("SM/inner-state/v1", theta after the step)    k = 1..H
+    D_1 .. D_n = H("SM/inner-state/v1", theta) after every 8th inner step, and after the last
     delta      = theta_t - theta_H, each element rounded once to f32   (DiLoCo's sign, arXiv:2311.08105)
-    trace_root = Merkle root over H("SM/trace", D_k)
-    witness    = H("SM/witness-x", D_1 || ... || D_H)
+    trace_root = Merkle root over the D_k, whose leaves are H("SM/trace/v1/leaf", D_k)
+    witness    = H("SM/witness-x/v1", D_1 || ... || D_n)
 
+The trace is coarse: whoever disputes re-runs one segment and hashes it finely. A D_k depends on every inner step before
+it, so skipping one changes all that follow; hashing after each would cost a small model half as much as its steps.
 The D_k stay secret, and a leaf of the trace does not reveal its D_k: so the witness cannot be derived from anything
 published, only from running the whole update. They cover the parameters alone: whatever else the step graph carries
 shows in the parameters of the next inner step or does not matter. A non-finite checked value, an index out of range or
@@ -35,6 +37,8 @@ from synaptic_mesh.ledger.manifest import BlobRef, Manifest, TensorSpec
 INNER_STATE_DOMAIN = "SM/inner-state/v1"
 TRACE_DOMAIN = "SM/trace/v1"
 WITNESS_DOMAIN = "SM/witness-x/v1"
+TRACE_STRIDE = 8
+"""Inner steps between two digests of the trace."""
 NO_DIGEST = Digest(bytes(DIGEST_BYTES))
 
 
@@ -69,12 +73,13 @@ def execute_update(
     batches = iterate_batches(assignment.order_seed, rows, manifest.batch)
     for inner_step, chosen in zip(range(manifest.inner_steps), batches, strict=False):
         for name, tensor in shard.items():
-            program.write(name, tensor[chosen])
+            program.write(name, tensor.take(chosen, axis=0))
         try:
             program.run()
         except StepInvalid as error:
             return _invalid(tape.digests, f"inner step {inner_step}: {error}"), b""
-        tape.add()
+        if (inner_step + 1) % TRACE_STRIDE == 0 or inner_step + 1 == manifest.inner_steps:
+            tape.add()
     delta = _delta(program, manifest, state)
     if delta is None:
         return _invalid(tape.digests, "the delta holds a value that is not finite"), b""
@@ -125,7 +130,7 @@ def _delta(program: Program, manifest: Manifest, state: State) -> dict[str, F32]
 
 
 def _trace_root(digests: Sequence[Digest]) -> Digest:
-    return merkle_root([hash_bytes(TRACE_DOMAIN, digest) for digest in digests], TRACE_DOMAIN)
+    return merkle_root(digests, TRACE_DOMAIN)
 
 
 def _witness(digests: Sequence[Digest]) -> Digest:
