@@ -52,14 +52,15 @@ AVX2_CORE_TYPE = "Haswell"
 _CHILD_FLAG = "--in-this-process"
 
 
-def run_engine_suite(repeats: int = 15) -> BenchRecord:
+def run_engine_suite(repeats: int = 15, core_type: str = "") -> BenchRecord:
     """Measure in child processes with one BLAS thread and return the record. Raises ResourceError when one fails.
+    `core_type`: make OpenBLAS take the kernels of that processor (its OPENBLAS_CORETYPE); the record says so.
 
     Bars are judged against the kernels that numpy chooses. Where those use AVX-512, the same comparisons follow once
     more with numpy held to AVX2, under names that say so: what the figures mean on a machine without it.
     """
-    record = _run_child(repeats, "")
-    if not has_cpu_flag("avx512f"):
+    record = _run_child(repeats, core_type)
+    if core_type or not has_cpu_flag("avx512f"):
         return record
     held = _run_child(repeats, AVX2_CORE_TYPE)
     extra = [msgspec.structs.replace(c, name=f"{c.name} (numpy held to AVX2)") for c in held.comparisons]
@@ -207,13 +208,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="engine_suite", description="the exact engine next to numpy, one thread")
     parser.add_argument("--json", action="store_true", help="print the record as JSON")
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--core-type", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--core-type", default="", help="OPENBLAS_CORETYPE for numpy, for example Haswell")
     parser.add_argument(_CHILD_FLAG, dest="here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.here:
         print(to_json(measure_here(options.repeats, options.core_type)))
         return 0
-    record = run_engine_suite(options.repeats)
+    record = run_engine_suite(options.repeats, options.core_type)
     print(to_json(record) if options.json else format_record(record))
     return 0 if all(bar.passed for bar in record.bars) else 1
 
