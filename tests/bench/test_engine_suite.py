@@ -6,8 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synaptic_mesh.base.errors import LocalError
-from synaptic_mesh.bench.engine_suite import RATE, ROWS, classifier_step, format_record, ours_step, step_data
+from synaptic_mesh.base.errors import LocalError, ResourceError
+from synaptic_mesh.bench.engine_suite import (
+    GEMM,
+    RATE,
+    ROWS,
+    STEP,
+    classifier_step,
+    format_record,
+    ours_step,
+    run_engine_suite,
+    step_data,
+)
 from synaptic_mesh.bench.harness import Comparison, Spread
 from synaptic_mesh.bench.record import (
     Bar,
@@ -74,3 +84,20 @@ def test_a_failed_bar_is_said() -> None:
 
 def test_a_checkout_names_its_commit() -> None:
     assert find_commit()
+
+
+@pytest.mark.process
+def test_the_suite_runs_in_a_process_of_its_own_and_judges_its_bars() -> None:
+    record = run_engine_suite(repeats=5, core_type="Haswell")
+    assert [comparison.name for comparison in record.comparisons] == [GEMM, STEP]
+    assert [(bar.name, bar.ratio_max) for bar in record.bars] == [(GEMM, 2.8), (STEP, 2.3)]
+    assert all(bar.passed == (bar.ratio <= bar.ratio_max) for bar in record.bars)
+    assert record.settings["openblas_core_type"] == "Haswell"
+    assert 0.3 < record.figures["gemm_share_of_peak"] < 1.3
+    assert record.figures["gemm_largest_difference_from_numpy"] < 1e-2
+
+
+@pytest.mark.process
+def test_a_failing_process_says_why() -> None:
+    with pytest.raises(ResourceError, match="1 repeats give no interval"):
+        run_engine_suite(repeats=1)
