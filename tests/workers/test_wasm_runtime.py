@@ -1,6 +1,10 @@
 """The runtime around the emitter: trust, values, invalid steps, carried state, the cache, and what closing means."""
 
+import ctypes
+import ctypes.util
 import gc
+import platform
+import threading
 import weakref
 from pathlib import Path
 
@@ -223,3 +227,43 @@ def test_layers_of_equal_shape_share_one_function() -> None:
     report = explain(trace(layers, {"x": square, "u": square, "v": square, "w": square}))
     assert report.sizes["kernels_count"] == 3
     assert report.sizes["functions_count"] == 2  # the product, and run
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="knows where MXCSR lies in x86-64's fenv_t only")
+def test_a_thread_that_flushes_subnormals_still_gets_the_right_bits(backend: WasmBackend) -> None:
+    least = np.array([1], np.uint32).view(np.float32)
+    found: list[list[float]] = []
+
+    def scenario() -> None:
+        state = (ctypes.c_uint8 * 64)()
+        library = ctypes.CDLL(ctypes.util.find_library("m"))
+        library.fegetenv(state)
+        state[28:32] = list((int.from_bytes(bytes(state[28:32]), "little") | 0x8040).to_bytes(4, "little"))
+        library.fesetenv(state)
+        with backend.compile(trace(lambda x: x * 3.0, {"x": f32(1)})) as program:
+            program.write("x", least)
+            program.run()
+            found.append(program.read("output").view(np.uint32).tolist())
+
+    thread = threading.Thread(target=scenario)
+    thread.start()
+    thread.join()
+    assert found == [[3]]
+
+
+def test_threads_may_share_a_backend() -> None:
+    shared = WasmBackend()
+    graphs = [trace(lambda x, n=n: x * float(n), {"x": f32(3)}) for n in range(wasm_runtime.MODULES_KEPT_MAX + 8)]
+    found: dict[int, list[float]] = {}
+
+    def work(first: int) -> None:
+        for n in range(first, len(graphs), 3):
+            with shared.compile(graphs[n]) as program:
+                found[n] = program({"x": ONE})["output"].tolist()
+
+    threads = [threading.Thread(target=work, args=(first,)) for first in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {n: [n, n, n] for n in range(len(graphs))}

@@ -7,6 +7,7 @@ imports and a memory of fixed size; its arithmetic is deterministic but for NaN 
 
 import ctypes
 import math
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -45,7 +46,10 @@ class Loaded(NamedTuple):
 
 
 class WasmBackend:
-    """Executes graphs as WebAssembly. Exact only after `qualify` found the golden vectors' bits on this machine."""
+    """Executes graphs as WebAssembly. Exact only after `qualify` found the golden vectors' bits on this machine.
+
+    Threads may share a backend; each program belongs to one thread at a time.
+    """
 
     name = "wasm"
 
@@ -54,6 +58,7 @@ class WasmBackend:
         self.cache = cache
         self._engine = wasmtime.Engine(_config())
         self._loaded: OrderedDict[Digest, Loaded] = OrderedDict()
+        self._lock = threading.Lock()
 
     def qualify(self) -> None:
         """Run the golden vectors; afterwards `trust` is EXACT. Raises ResourceError naming the first that differ."""
@@ -74,16 +79,17 @@ class WasmBackend:
     def load(self, graph: Graph) -> Loaded:
         """Return the compiled module of `graph`: from memory, from the cache, or newly built."""
         digest = graph_digest(graph)
-        loaded = self._loaded.get(digest)
-        if loaded is None:
-            verify(graph)
-            admit(graph)
-            loaded = self._loaded[digest] = self._from_cache(digest) or self._build(graph, digest)
-            if len(self._loaded) > MODULES_KEPT_MAX:
-                self._loaded.popitem(last=False)
-        else:
-            self._loaded.move_to_end(digest)
-        return loaded
+        with self._lock:
+            loaded = self._loaded.get(digest)
+            if loaded is None:
+                verify(graph)
+                admit(graph)
+                loaded = self._loaded[digest] = self._from_cache(digest) or self._build(graph, digest)
+                if len(self._loaded) > MODULES_KEPT_MAX:
+                    self._loaded.popitem(last=False)
+            else:
+                self._loaded.move_to_end(digest)
+            return loaded
 
     def _from_cache(self, digest: Digest) -> Loaded | None:
         if self.cache is None:
