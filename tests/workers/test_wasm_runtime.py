@@ -267,3 +267,10 @@ def test_threads_may_share_a_backend() -> None:
     for thread in threads:
         thread.join()
     assert found == {n: [n, n, n] for n in range(len(graphs))}
+
+
+def test_an_empty_checked_view_is_finite_whatever_it_is_a_view_of(backend: WasmBackend) -> None:
+    graph = trace(lambda x: {"y": (x / x).repeat(1, 0)}, {"x": f32(2)}, checked=["y"])
+    with backend.compile(graph) as program:
+        program.run()  # 0 / 0
+        assert program.read("y").shape == (2, 0)
