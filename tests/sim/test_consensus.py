@@ -3,6 +3,10 @@
 The long run is `python -m synaptic_mesh.sim.run --seeds 0:1000 --processes 2`.
 """
 
+import os
+import subprocess
+import sys
+
 import msgspec
 import pytest
 
@@ -99,6 +103,18 @@ def test_the_shell_names_the_seed_the_commit_and_the_replay_of_a_failure(
     out = capsys.readouterr().out
     assert "FAILED seed 2 at commit abc1234: ZeroDivisionError in test_consensus.py" in out
     assert "replay: make sim SEED=2" in out
+
+
+@pytest.mark.process
+def test_the_outcome_does_not_depend_on_the_process() -> None:
+    """Sets and dicts of bytes are laid out differently under each hash seed; no order may come from there."""
+    command = [sys.executable, "-m", "synaptic_mesh.sim.run", "--seed", "5", "--rounds", "60", "--json"]
+    outputs = [
+        subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout
+        for seed in ("1", "2")
+    ]
+    assert outputs[0] == outputs[1]
+    assert msgspec.json.decode(outputs[0], type=Outcome).failure == ""
 
 
 @pytest.mark.long
