@@ -12,6 +12,7 @@ from synaptic_mesh.base.digests import blob_digest
 from synaptic_mesh.base.errors import ResourceError
 from synaptic_mesh.base.ids import short
 from synaptic_mesh.base.seeds import derive_bytes
+from synaptic_mesh.collab.admission import check_job
 from synaptic_mesh.collab.messages import (
     BlobFetched,
     BlobMissing,
@@ -26,11 +27,10 @@ from synaptic_mesh.collab.messages import (
     SubmitAction,
 )
 from synaptic_mesh.collab.participant import Participant
-from synaptic_mesh.collab.proposal import JobTerms, propose_job
 from synaptic_mesh.collab.record import RunRecord, RunRecorder
+from synaptic_mesh.collab.state import with_initial_state
 from synaptic_mesh.collab.strategy import Strategy
 from synaptic_mesh.collab.update import UpdateResult
-from synaptic_mesh.engine.golden import semantics_id
 from synaptic_mesh.engine.optimizers import Momentum
 from synaptic_mesh.engine.reference import ReferenceBackend
 from synaptic_mesh.identity.keys import KeyPair
@@ -44,6 +44,7 @@ from synaptic_mesh.ledger.transactions import Action, SubmitJob, Transaction
 from synaptic_mesh.models.graphs import build_job_graphs
 from synaptic_mesh.models.mlp import Mlp
 from synaptic_mesh.training.dataset import Dataset, pack_dataset
+from synaptic_mesh.training.job import assemble_manifest
 from synaptic_mesh.training.prepared import ClassTarget, NumberTarget, NumericColumn, Prepared
 from synaptic_mesh.workers.compute import ComputeShell
 
@@ -85,7 +86,6 @@ def tiny_job(
         Mlp((4,)), task, width=WIDTH, outputs=outputs, batch=8, optimizer=Momentum(learning_rate, 0.9)
     )
     terms = {
-        "semantics_id": bytes(semantics_id()),
         "model": "mlp:4",
         "task": task,
         "seed": seed,
@@ -99,8 +99,10 @@ def tiny_job(
         "economy": Economy(1_000, 200, 5_000),
         "timing": Timing(2_000, 3_000, 500, 2_000, 3_000, 3_000, 3, 1, 500),
     }
-    manifest, more = propose_job(graphs, data, JobTerms(**(terms | changes)))
-    return manifest, {**blobs, **more}
+    draft, more = assemble_manifest(graphs, data, **(terms | changes))
+    check_job(draft, graphs.step, graphs.predict)
+    manifest, state = with_initial_state(draft)
+    return manifest, {**blobs, **more, manifest.initial_state.digest: state}
 
 
 @dataclass

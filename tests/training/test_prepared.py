@@ -72,5 +72,5 @@ def test_any_bytes_decode_or_raise_peer_error(data: bytes) -> None:
 
 def test_an_over_long_record_is_refused() -> None:
     columns = tuple(NumericColumn(f"{at:0200}") for at in range(3000))
-    with pytest.raises(LocalError, match="over the limit of 65536"):
+    with pytest.raises(LocalError, match="over the limit of 262144"):
         encode_prepared(Prepared(columns, CLASSES))

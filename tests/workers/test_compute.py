@@ -16,7 +16,7 @@ from synaptic_mesh.collab.messages import (
     Refused,
     task_key,
 )
-from synaptic_mesh.collab.proposal import JobTerms, propose_job
+from synaptic_mesh.collab.state import with_initial_state
 from synaptic_mesh.collab.tensors import encode_tensors
 from synaptic_mesh.engine.golden import semantics_id
 from synaptic_mesh.engine.optimizers import SGD
@@ -28,6 +28,7 @@ from synaptic_mesh.models.graphs import build_job_graphs
 from synaptic_mesh.models.mlp import Mlp
 from synaptic_mesh.training.dataset import pack_dataset, split_examples
 from synaptic_mesh.training.digits import load_digits
+from synaptic_mesh.training.job import assemble_manifest
 from synaptic_mesh.workers import compute
 from synaptic_mesh.workers.compute import ComputeShell
 from synaptic_mesh.workers.wasm_runtime import WasmBackend
@@ -40,12 +41,24 @@ def job():
     """A digits job of two small inner steps, and its blobs."""
     data, blobs = pack_dataset(split_examples(load_digits(), 1), 3)
     graphs = build_job_graphs(Mlp((8,)), "classify", width=64, outputs=10, batch=16, optimizer=SGD(0.1))
-    terms = JobTerms(
-        bytes(semantics_id()), "mlp:8", "classify", 5, 16, 2, 3, OuterRule("diloco", ONE, ONE_HALF, "mean", ONE, 0),
-        1_000_000, 1, 3, Economy(1, 1, 1), Timing(1, 1, 1, 1, 1, 1, 1, 1, 1),
-    )  # fmt: skip
-    manifest, more = propose_job(graphs, data, terms)
-    return manifest, {**blobs, **more}
+    draft, more = assemble_manifest(
+        graphs,
+        data,
+        model="mlp:8",
+        task="classify",
+        seed=5,
+        batch=16,
+        inner_steps=2,
+        outer_steps=3,
+        outer=OuterRule("diloco", ONE, ONE_HALF, "mean", ONE, 0),
+        audit_rate_ppm=1_000_000,
+        workers_min=1,
+        workers_max=3,
+        economy=Economy(1, 1, 1),
+        timing=Timing(1, 1, 1, 1, 1, 1, 1, 1, 1),
+    )
+    manifest, state = with_initial_state(draft)
+    return manifest, {**blobs, **more, manifest.initial_state.digest: state}
 
 
 class Store:

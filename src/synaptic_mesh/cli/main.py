@@ -23,13 +23,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (schem
 Backend = Annotated[str, typer.Option("--backend", help="reference or wasm; their bits are equal.")]
 DropMissing = Annotated[bool, typer.Option("--drop-missing", help="Leave out rows with empty cells.")]
 Target = Annotated[str | None, typer.Option(help="CSV column to predict (default: target, label, y or the last).")]
+Numeric = Annotated[list[str] | None, typer.Option(help="CSV column to read as numbers (repeatable).")]
+Categorical = Annotated[list[str] | None, typer.Option(help="CSV column to read as categories (repeatable).")]
+Ignored = Annotated[list[str] | None, typer.Option(help="CSV column to leave out, such as an id (repeatable).")]
 RunDirectory = Annotated[Path | None, typer.Option("--run", help="Where model and run record go (default: runs/...).")]
 
 
 @app.command()
 def demo(
     seed: Annotated[int, typer.Option(help="Keys, data split, parameters and batches derive from it.")] = 1,
-    outer_steps: Annotated[int, typer.Option(min=2, max=200, help="Outer steps of the job.")] = 16,
+    outer_steps: Annotated[int, typer.Option(min=2, max=200, help="Outer steps of the job.")] = 12,
     run: RunDirectory = None,
     as_json: Json = False,
 ) -> None:
@@ -51,6 +54,9 @@ def train(
     batch: Annotated[int | None, typer.Option(min=1, max=65_536, help="Rows per optimizer step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Inner learning rate.")] = None,
     optimizer: Annotated[str | None, typer.Option(help="sgd, momentum or adamw.")] = None,
+    numeric: Numeric = None,
+    categorical: Categorical = None,
+    ignore: Ignored = None,
     drop_missing: DropMissing = False,
     seed: Annotated[int, typer.Option(help="Data split, parameters and batches derive from it.")] = 1,
     backend: Backend = "wasm",
@@ -70,6 +76,9 @@ def train(
         batch=batch,
         learning_rate=learning_rate,
         optimizer=optimizer,
+        numeric=tuple(numeric or ()),
+        categorical=tuple(categorical or ()),
+        ignored=tuple(ignore or ()),
         drop_missing=drop_missing,
         seed=seed,
         backend=backend,

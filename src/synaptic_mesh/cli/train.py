@@ -10,13 +10,21 @@ from rich.table import Table
 
 from synaptic_mesh.cli.output import Exit, console, emit
 from synaptic_mesh.ledger.jobs import JobState
+from synaptic_mesh.ledger.manifest import PPM
+from synaptic_mesh.models.graphs import parameter_count
+from synaptic_mesh.models.registry import parse_model
 from synaptic_mesh.node.journal import describe_metrics
 from synaptic_mesh.node.local import LocalRun, run_local_job, solo_terms
 from synaptic_mesh.node.run_directory import claim_directory, new_run_directory
 from synaptic_mesh.training.columns import ColumnOptions
 from synaptic_mesh.training.dataset import TEST_PPM
 from synaptic_mesh.training.examples import Examples
-from synaptic_mesh.training.hyperparameters import Hyperparameters, digits_hyperparameters, table_hyperparameters
+from synaptic_mesh.training.hyperparameters import (
+    Hyperparameters,
+    choose_hyperparameters,
+    digits_hyperparameters,
+    table_hyperparameters,
+)
 from synaptic_mesh.training.job import PreparedJob, prepare_job
 from synaptic_mesh.training.sources import DIGITS, load_examples
 
@@ -36,6 +44,9 @@ class Request(msgspec.Struct, frozen=True):
     batch: int | None
     learning_rate: float | None
     optimizer: str | None
+    numeric: tuple[str, ...]
+    categorical: tuple[str, ...]
+    ignored: tuple[str, ...]
     drop_missing: bool
     seed: int
     backend: str
@@ -73,18 +84,28 @@ def run(request: Request, directory: Path | None, as_json: bool) -> int:
 
 def prepare(request: Request) -> PreparedJob:
     """Return the job for a request. Raises LocalError naming what does not fit."""
-    options = ColumnOptions(target=request.target, task=request.task, drop_missing=request.drop_missing)
+    options = ColumnOptions(
+        target=request.target,
+        task=request.task,
+        numeric=request.numeric,
+        categorical=request.categorical,
+        ignored=request.ignored,
+        drop_missing=request.drop_missing,
+    )
     examples = load_examples(request.data, options)
     chosen = {name: value for name in OVERRIDES if (value := getattr(request, name)) is not None}
-    hyperparameters = msgspec.structs.replace(default_hyperparameters(request.data, examples), **chosen)
+    hyperparameters = choose_hyperparameters(default_hyperparameters(request, examples), chosen)
     return prepare_job(examples, request.model, solo_terms(), seed=request.seed, hyperparameters=hyperparameters)
 
 
-def default_hyperparameters(data: str, examples: Examples) -> Hyperparameters:
+def default_hyperparameters(request: Request, examples: Examples) -> Hyperparameters:
     """Return the tuned values for the digits, a robust choice for everything else."""
-    if data == DIGITS:
+    if request.data == DIGITS:
         return digits_hyperparameters(1)
-    return table_hyperparameters(len(examples.x) * (1_000_000 - TEST_PPM) // 1_000_000)
+    prepared = examples.prepared
+    rows = len(examples.x) * (PPM - TEST_PPM) // PPM
+    parameters = parameter_count(parse_model(request.model).shapes(prepared.width, prepared.outputs))
+    return table_hyperparameters(rows, prepared.task, parameters)
 
 
 def facts_of(state: JobState) -> str:

@@ -10,7 +10,6 @@ update        one worker's inner steps: delta, trace and witness
 strategy      what a worker submits of it
 aggregate     accepted deltas become the next state (CenteredClip, DiLoCo)
 evaluate      the facts of a root vote: correct rows and loss on the held-out rows
-proposal      graphs, data and terms become a manifest
 state         the shared state, its blob and its root
 tensors       blobs of tensors
 execution     from digests to results, over an injected backend and blob source

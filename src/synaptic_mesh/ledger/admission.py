@@ -13,7 +13,7 @@ from synaptic_mesh.ledger.manifest import PPM, BlobRef, DataManifest, Economy, M
 MANIFEST_VERSION = 1
 MANIFEST_BYTES_MAX = 1 << 19
 TEXT_CHARS_MAX = 128
-PREPARED_BYTES_MAX = 1 << 16
+PREPARED_BYTES_MAX = 1 << 18
 BLOB_BYTES_MAX = 1 << 32
 TENSORS_MAX = 1_024
 """Tensors among the parameters, and again among the optimizer's state."""

@@ -78,9 +78,9 @@ class SubmitUpdate(Action):
     ref: StepRef
     delta: BlobRef
     trace_root: bytes
-    """Merkle root over the hashes of the state after each inner step."""
+    """Merkle root over hashes of intermediate states (`collab/update.py` says which: the trace is coarse)."""
     witness_commitment: bytes
-    """H(salt, x): x hashes every intermediate state in a domain that the trace does not reveal."""
+    """H(salt, x): x hashes the same states in a domain that the trace does not reveal."""
 
 
 class ReportAvailable(Action):

@@ -53,13 +53,15 @@ def digits_hyperparameters(workers: int) -> Hyperparameters:
     )
 
 
-def table_hyperparameters(shard_rows: int, task: str = "classify") -> Hyperparameters:
+def table_hyperparameters(shard_rows: int, task: str = "classify", parameters: int = 0) -> Hyperparameters:
     """Return the defaults for data that nobody has tuned on: AdamW, two passes over a shard in an outer step within
-    bounds. Numbers are fitted in fewer and smaller steps: small tables with noise overfit sooner.
+    bounds. Numbers fitted by a model with more `parameters` than rows get fewer and smaller steps: small tables with
+    noise overfit sooner.
     """
     batch = max(1, min(32, shard_rows // 4))
-    inner = min(100, max(10, 2 * shard_rows // batch))
-    rate, outer = (0.003, 20) if task == "classify" else (0.001, 12)
+    is_gentle = task == "regress" and parameters > shard_rows
+    rate, outer, inner_min = (0.001, 12, 10) if is_gentle else (0.003, 20, 25 if task == "regress" else 10)
+    inner = min(100, max(inner_min, 2 * shard_rows // batch))
     return Hyperparameters(
         batch=batch, inner_steps=inner, outer_steps=outer, optimizer="adamw", learning_rate=rate, outer_momentum=0.3
     )

@@ -18,7 +18,16 @@ from synaptic_mesh.engine.golden import semantics_id
 from synaptic_mesh.engine.serialize import graph_to_bytes
 from synaptic_mesh.ledger.admission import MANIFEST_VERSION
 from synaptic_mesh.ledger.amounts import UNITS_PER_RUV
-from synaptic_mesh.ledger.manifest import PPM, BlobRef, Economy, Manifest, TensorSpec, Timing
+from synaptic_mesh.ledger.manifest import (
+    PPM,
+    BlobRef,
+    DataManifest,
+    Economy,
+    Manifest,
+    OuterRule,
+    TensorSpec,
+    Timing,
+)
 from synaptic_mesh.models.graphs import JobGraphs, build_job_graphs
 from synaptic_mesh.models.registry import parse_model
 from synaptic_mesh.training.dataset import TEST_PPM, Dataset, pack_dataset, split_examples
@@ -101,11 +110,52 @@ def prepare_job(
         batch=hyperparameters.batch,
         optimizer=make_optimizer(hyperparameters.optimizer, hyperparameters.learning_rate),
     )
+    manifest, graph_blobs = assemble_manifest(
+        graphs,
+        data,
+        model=architecture.spec,
+        task=dataset.prepared.task,
+        seed=seed,
+        batch=hyperparameters.batch,
+        inner_steps=hyperparameters.inner_steps,
+        outer_steps=hyperparameters.outer_steps,
+        outer=outer_rule(hyperparameters),
+        audit_rate_ppm=terms.audit_rate_ppm,
+        workers_min=terms.workers_min,
+        workers_max=terms.workers_max,
+        economy=terms.economy,
+        timing=terms.timing,
+    )
+    return PreparedJob(manifest, {**blobs, **graph_blobs}, dataset)
+
+
+def assemble_manifest(
+    graphs: JobGraphs,
+    data: DataManifest,
+    *,
+    model: str,
+    task: str,
+    seed: int,
+    batch: int,
+    inner_steps: int,
+    outer_steps: int,
+    outer: OuterRule,
+    audit_rate_ppm: int,
+    workers_min: int,
+    workers_max: int,
+    economy: Economy,
+    timing: Timing,
+) -> tuple[Manifest, dict[bytes, bytes]]:
+    """Return a manifest without initial state, and the blobs of its graphs and optimizer state by digest.
+
+    The arguments are the manifest's fields; nothing is checked here beyond their types.
+    """
+    blobs: dict[bytes, bytes] = {}
     manifest = Manifest(
         version=MANIFEST_VERSION,
         semantics_id=semantics_id(),
-        model=architecture.spec,
-        task=dataset.prepared.task,
+        model=model,
+        task=task,
         step_graph=_add(blobs, graph_to_bytes(graphs.step)),
         predict_graph=_add(blobs, graph_to_bytes(graphs.predict)),
         parameters=tuple(TensorSpec(name, "f32", shape) for name, shape in graphs.parameters.items()),
@@ -115,18 +165,18 @@ def prepare_job(
         initial_root=EMPTY_BLOB.digest,
         initial_state=EMPTY_BLOB,
         data=data,
-        batch=hyperparameters.batch,
-        inner_steps=hyperparameters.inner_steps,
-        outer_steps=hyperparameters.outer_steps,
-        outer=outer_rule(hyperparameters),
+        batch=batch,
+        inner_steps=inner_steps,
+        outer_steps=outer_steps,
+        outer=outer,
         codec="f32",
-        audit_rate_ppm=terms.audit_rate_ppm,
-        workers_min=terms.workers_min,
-        workers_max=terms.workers_max,
-        economy=terms.economy,
-        timing=terms.timing,
+        audit_rate_ppm=audit_rate_ppm,
+        workers_min=workers_min,
+        workers_max=workers_max,
+        economy=economy,
+        timing=timing,
     )
-    return PreparedJob(manifest, blobs, dataset)
+    return manifest, blobs
 
 
 def _specs(tensors: dict[str, Array]) -> tuple[TensorSpec, ...]:
