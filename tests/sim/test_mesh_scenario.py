@@ -2,6 +2,7 @@
 
 import pytest
 
+from synaptic_mesh.base.seeds import derive_random
 from synaptic_mesh.demo.liar import Liar
 from synaptic_mesh.engine.reference import ReferenceBackend
 from synaptic_mesh.ledger.jobs import JobStatus
@@ -74,3 +75,20 @@ def test_crashes_and_loss_do_not_change_what_is_agreed(job: PreparedJob, seed: i
         world.queue.at(at_ms + 900 + 200 * number, lambda: world.start(victim))
     assert scenario.run()
     check(scenario)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(100, 200))
+def test_killing_any_peer_at_any_instant_leaves_the_survivors_agreed(job: PreparedJob, seed: int) -> None:
+    """docs/protocol/learning.md: whoever dies, whenever: the others finish, and hold the same bits."""
+    random = derive_random(seed, "kill")
+    scenario = MeshScenario(seed, job, ReferenceBackend(), strategies=[None])
+    scenario.start()
+    victim = random.randrange(1, 5)  # the sponsor alone holds the data until others have attested
+    scenario.world.queue.at(random.randrange(300, 6_000), lambda: scenario.world.crash(victim))
+    assert scenario.run()
+    states = [state for state in scenario.states() if state is not None]
+    assert not scenario.log.disagreements
+    assert len(states) >= 4
+    assert {state.status for state in states} == {JobStatus.FINISHED}
+    assert len({(state.root, state.steps) for state in states}) == 1

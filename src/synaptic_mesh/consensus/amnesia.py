@@ -1,8 +1,8 @@
 """A validator whose store is empty or restored from a copy may have signed rounds it does not know of: it asks before
 it signs.
 
-Every peer is asked for the newest block of ours that it has accepted. When answers from at least ceil(S/3) of the stake
-(or of all others, if that is less) are in, one of them is honest, and we propose above the highest block that came.
+Every peer is asked for the newest block of ours that it has accepted. When answers from a quorum, ourselves included,
+are in, at least q - f of that stake is honest, and we propose above the highest block that came.
 Only signed blocks count, so nobody can push us to an invented round. A block of ours that turns up later still raises
 the round. n = 1 has nobody to ask.
 
@@ -36,7 +36,7 @@ class Amnesia:
 
     def begin(self, now_ms: int) -> None:
         """Ask, unless there is nobody else."""
-        if self._author is None or self._committee.size == 1:
+        if self._author is None or self._needed_stake() <= 0:
             return
         self.is_active = True
         self._nonce = self._random.getrandbits(63)
@@ -57,8 +57,12 @@ class Amnesia:
         if nonce != self._nonce or index is None or index == self._author or self._author is None:
             return False
         self._answered.add(index)
-        others = self._committee.total_stake - self._committee.stakes[self._author]
-        if self._committee.stake(self._answered) >= min(self._committee.validity, others):
+        if self._committee.stake(self._answered) >= self._needed_stake():
             self.is_active = False
             self.next_ms = NEVER_MS
         return True
+
+    def _needed_stake(self) -> int:
+        """Stake of others that makes a quorum with our own: never more than all others have, since q <= S."""
+        own = 0 if self._author is None else self._committee.stakes[self._author]
+        return self._committee.quorum - own
