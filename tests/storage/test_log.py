@@ -1,7 +1,8 @@
 import asyncio
+import random
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import lmdb
@@ -9,7 +10,10 @@ import pytest
 
 from synaptic_mesh.base.errors import LocalError, ResourceError
 from synaptic_mesh.storage import log as log_module
-from synaptic_mesh.storage.log import CHECK_BYTES, Damage, WriteAheadLog
+from synaptic_mesh.storage.inspection import CHECK_BYTES, Damage
+from synaptic_mesh.storage.log import DAMAGED_NAME, WriteAheadLog
+
+PAGE_BYTES = 4_096
 
 
 def fill(directory: Path, records: list[bytes]) -> None:
@@ -118,17 +122,75 @@ def test_a_damaged_log_takes_nothing_until_it_is_repaired(tmp_path: Path) -> Non
     log = WriteAheadLog(tmp_path, durable=False)
     with pytest.raises(ResourceError, match="damaged at record 1"):
         log.append_now([b"x"])
-    assert log.repair() == 2
+    log.repair()
+    assert log.damage is None
+    assert list(log.records()) == [b"a"]
+    assert (tmp_path / DAMAGED_NAME).is_file()
     assert log.append_now([b"x"]) == 1
     log.close_now()
     assert read(tmp_path) == ([b"a", b"x"], None)
 
 
-def test_a_file_that_is_no_database_is_reported(tmp_path: Path) -> None:
-    (tmp_path / "data.mdb").write_bytes(b"not a database" * 1_000)
+def page(number: int) -> slice:
+    return slice(number * PAGE_BYTES, (number + 1) * PAGE_BYTES)
+
+
+def cut_to(size: int) -> Callable[[bytearray], bytes]:
+    return lambda data: bytes(data[:size])
+
+
+def zero_pages(data: bytearray) -> bytes:
+    for number in range(2, len(data) // PAGE_BYTES):
+        data[page(number)] = bytes(PAGE_BYTES)
+    return bytes(data)
+
+
+def random_headers(data: bytearray) -> bytes:
+    rng = random.Random(4)
+    for number in range(2, len(data) // PAGE_BYTES):
+        data[number * PAGE_BYTES + 8 : number * PAGE_BYTES + 32] = rng.randbytes(24)
+    return bytes(data)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    "harm",
+    [
+        cut_to(1),
+        cut_to(2 * PAGE_BYTES),
+        cut_to(3 * PAGE_BYTES + 7),
+        zero_pages,
+        random_headers,
+        lambda _: b"not a database" * 1_000,
+    ],
+    ids=["one byte", "two pages", "three pages", "zero pages", "random headers", "text"],
+)
+def test_a_file_that_would_end_its_reader_is_reported_and_rebuilt(
+    tmp_path: Path, harm: Callable[[bytearray], bytes]
+) -> None:
+    records = [bytes([number]) * 900 for number in range(60)]
+    fill(tmp_path, records)
+    file = tmp_path / "data.mdb"
+    file.write_bytes(harm(bytearray(file.read_bytes())))
+    log = WriteAheadLog(tmp_path, durable=False)
+    assert log.damage is not None
+    believed = list(log.records())
+    assert believed == records[: log.damage.position] != records
+    log.repair()
+    assert list(log.records()) == believed
+    log.append_now([b"after"])
+    log.close_now()
+    assert read(tmp_path) == ([*believed, b"after"], None)
+
+
+def test_a_log_that_cannot_be_inspected_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path, [b"a"])
+    monkeypatch.setattr(sys, "executable", "/usr/bin/false")
     for _ in range(2):  # the lock is given back
-        with pytest.raises(ResourceError, match=str(tmp_path)):
+        with pytest.raises(ResourceError, match="cannot be checked"):
             WriteAheadLog(tmp_path)
+    monkeypatch.undo()
+    assert read(tmp_path) == ([b"a"], None)
 
 
 def test_two_owners_of_one_directory_are_refused(tmp_path: Path) -> None:
@@ -177,7 +239,7 @@ def test_a_disk_that_refuses_is_reported_and_nothing_was_added(tmp_path: Path, m
         def full(*_: object) -> None:
             raise lmdb.DiskError("No space left on device")
 
-        monkeypatch.setattr("synaptic_mesh.storage.log._check_of", full)
+        monkeypatch.setattr("synaptic_mesh.storage.log.check_of", full)
         with pytest.raises(ResourceError, match="free space"):
             await log.append([b"b"])
         monkeypatch.undo()

@@ -85,7 +85,8 @@ def assemble(
 
     log = WriteAheadLog(directory / "log")
     published = sponsored_blobs(files.job)
-    node = Node(assembly, network, log, blobs, new_computer, observe, published)
+    is_first_start = incarnation == 1
+    node = Node(assembly, network, log, blobs, new_computer, observe, published, is_first_start=is_first_start)
     return OpenNode(node, files.key, files.genesis, files.job, get_blob)
 
 

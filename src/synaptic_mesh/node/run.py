@@ -75,6 +75,8 @@ class Node:
         new_computer: Callable[[], Computer],
         observe: Observe,
         published: Sequence[bytes] = (),
+        *,
+        is_first_start: bool = False,
     ) -> None:
         self.assembly = assembly
         self.network = network
@@ -83,6 +85,7 @@ class Node:
         self._new_computer = new_computer
         self._observe = observe
         self._published = set(published)
+        self._is_first_start = is_first_start
         self._clock = NodeClock()
         self._appends: asyncio.Queue[AppendLog] = asyncio.Queue()
         self._computing: dict[bytes, Future[Computed | Failed]] = {}
@@ -133,13 +136,17 @@ class Node:
             await self._log.close()
 
     def _recover(self, records: Sequence[bytes]) -> None:
-        """Start from the log. What a damaged log lost was perhaps sent: then peers are asked before proposing."""
+        """Start from the log. What a damaged log lost was perhaps sent: then peers are asked before proposing. The same
+        holds for a log that was put back from an older copy, which nobody can tell by looking at it: so every start but
+        the first asks.
+        """
         damage = self._log.damage
         if damage is not None:
-            lost = self._log.repair()
-            text = f"the log is damaged at record {damage.position} ({damage.reason}): {lost} records are fetched again"
+            self._log.repair()
+            text = f"the log is damaged at record {damage.position} ({damage.reason}): what follows is fetched again"
             self._observe(Notice(text))
-        self._carry_out(self.assembly.start(records, self._clock.now_ms(), is_log_whole=damage is None))
+        is_trusted = damage is None and self._is_first_start
+        self._carry_out(self.assembly.start(records, self._clock.now_ms(), is_log_whole=is_trusted))
 
     # --- events in
 

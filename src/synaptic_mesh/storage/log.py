@@ -3,14 +3,15 @@
 An LMDB environment of its own, apart from the state, with one record per key: position (8 bytes, big-endian) -> check
 || data, where check is BLAKE3 over the position, the check of the record before and the data. So a record that was
 changed, lost, swapped or cut off breaks the chain there. Reading stops at the break: nothing behind it is believed, and
-`damage` says where and why.
+`damage` says where and why. A file of which LMDB itself can make nothing is damage too (see inspection.py).
 
 One commit is one fsync. Appends that wait while a commit is under way share the next one (group commit), and each
 returns only when its own records are on the disk.
 """
 
 import asyncio
-import struct
+import os
+import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,11 +19,20 @@ from pathlib import Path
 from typing import Any
 
 import lmdb
-import msgspec
 
-from synaptic_mesh.base.digests import hash_bytes
-from synaptic_mesh.base.errors import LocalError, ResourceError
-from synaptic_mesh.storage.directory import DirectoryLock, disk_errors
+from synaptic_mesh.base.errors import LocalError, ResourceError, broken
+from synaptic_mesh.storage.directory import DirectoryLock, disk_errors, sync_directory
+from synaptic_mesh.storage.inspection import (
+    CHECK_BYTES,
+    DATA_NAME,
+    FIRST_CHECK,
+    POSITION,
+    ChainBroken,
+    Damage,
+    believed_records,
+    check_of,
+    find_damage,
+)
 
 RECORD_BYTES_MAX = 64 << 20
 """Largest record."""
@@ -33,16 +43,9 @@ MAP_BYTES_START = 64 << 20
 MAP_BYTES_MAX = 1 << 40
 READ_RECORDS = 256
 """Records read in one go."""
-CHECK_BYTES = 32
-_POSITION = struct.Struct(">Q")
-_FIRST_CHECK = bytes(CHECK_BYTES)
-
-
-class Damage(msgspec.Struct, frozen=True):
-    """Where a log stops making sense: records from `position` on are not believed."""
-
-    position: int
-    reason: str
+DAMAGED_NAME = "data.mdb.damaged"
+"""What `repair` leaves of a damaged log, for whoever wants to look."""
+REBUILT_NAME = "rebuilt"
 
 
 class WriteAheadLog:
@@ -59,16 +62,18 @@ class WriteAheadLog:
         """
         self.directory = directory
         self._lock = DirectoryLock(directory)
+        self._durable = durable
+        self._io = threading.Lock()
+        self._open: Any = None
+        self._salvaged: list[bytes] = []
+        self.damage: Damage | None = None
+        self._length = 0
+        self._check = FIRST_CHECK
         try:
-            self._environment = _open_environment(directory, durable)
+            self._open_checked()
         except ResourceError:
             self._lock.release()
             raise
-        self._io = threading.Lock()
-        self.damage: Damage | None = None
-        self._length = 0
-        self._check = _FIRST_CHECK
-        self._check_all()
         self._executor = ThreadPoolExecutor(1, "mesh-log")
         self._waiting: list[tuple[Sequence[bytes], asyncio.Future[int]]] = []
         self._committing: asyncio.Task[None] | None = None
@@ -80,6 +85,9 @@ class WriteAheadLog:
 
     def records(self) -> Iterator[bytes]:
         """Yield the believed records in order; they were checked when the log was opened or they were written."""
+        if self.damage is not None:
+            yield from self._salvaged
+            return
         start = 0
         while start < self._length:
             chunk = self._read(start, min(start + READ_RECORDS, self._length))
@@ -89,7 +97,7 @@ class WriteAheadLog:
     def _read(self, start: int, stop: int) -> list[bytes]:
         # Held only here, not across a yield: the map cannot grow while a transaction is open.
         with self._io, self._mapped_errors(), self._environment.begin() as transaction:
-            values = [transaction.get(_POSITION.pack(position)) for position in range(start, stop)]
+            values = [transaction.get(POSITION.pack(position)) for position in range(start, stop)]
         if None in values:
             raise ResourceError(f"{self.directory}: record {start + values.index(None)} went missing while it was open")
         return [value[CHECK_BYTES:] for value in values]
@@ -112,17 +120,25 @@ class WriteAheadLog:
         self._check_writable(records)
         return self._write([records])[0]
 
-    def repair(self) -> int:
-        """Delete what is not believed, durably; return how many entries went. Afterwards `damage` is None."""
-        deleted = 0
-        with self._mapped_errors(), self._environment.begin(write=True) as transaction, transaction.cursor() as cursor:
-            found = cursor.set_range(_POSITION.pack(self._length))
-            while found:
-                cursor.delete()
-                deleted += 1
-                found = bool(cursor.key())
-        self.damage = None
-        return deleted
+    def repair(self) -> None:
+        """Replace a damaged log by one that holds the believed records, durably. The damaged file stays beside it as
+        `data.mdb.damaged`. Afterwards `damage` is None.
+        """
+        if self.damage is None:
+            return
+        place = self.directory / REBUILT_NAME
+        with disk_errors(self.directory):
+            shutil.rmtree(place, ignore_errors=True)
+            rebuilt = WriteAheadLog(place, self._durable)
+            rebuilt.append_now(self._salvaged)
+            rebuilt.close_now()
+            (self.directory / DAMAGED_NAME).unlink(missing_ok=True)
+            os.link(self.directory / DATA_NAME, self.directory / DAMAGED_NAME)
+            os.replace(place / DATA_NAME, self.directory / DATA_NAME)
+            shutil.rmtree(place)
+            sync_directory(self.directory)
+        self._open_checked()
+        self._salvaged = []
 
     async def close(self) -> None:
         """Finish the appends that wait, and close. Calling it twice is harmless."""
@@ -141,7 +157,8 @@ class WriteAheadLog:
 
     def _shut(self) -> None:
         self._executor.shutdown(wait=True)
-        self._environment.close()
+        if self._open is not None:
+            self._open.close()
         self._lock.release()
 
     def _check_writable(self, records: Sequence[bytes]) -> None:
@@ -193,8 +210,8 @@ class WriteAheadLog:
             for records in batches:
                 starts.append(position)
                 for record in records:
-                    check = _check_of(position, check, record)
-                    transaction.put(_POSITION.pack(position), check + record, append=True)
+                    check = check_of(position, check, record)
+                    transaction.put(POSITION.pack(position), check + record, append=True)
                     position += 1
         # Only now, after the commit and its fsync, do the records exist.
         self._length, self._check = position, check
@@ -207,20 +224,32 @@ class WriteAheadLog:
         with self._mapped_errors():
             self._environment.set_mapsize(size * 2)
 
+    @property
+    def _environment(self) -> Any:
+        if self._open is None:
+            broken(f"{self.directory} is damaged and was not repaired")
+        return self._open
+
+    def _open_checked(self) -> None:
+        """Open the environment and check every record; or note the damage and leave it closed."""
+        found = find_damage(self.directory)
+        if found is None:
+            self.damage = None
+            self._open = _open_environment(self.directory, self._durable)
+            self._check_all()
+        else:
+            self.damage, self._salvaged = found
+            self._length = len(self._salvaged)
+
     def _check_all(self) -> None:
-        """Read from the start; set `_length`, `_check` and `damage`."""
-        try:
-            with self._environment.begin() as transaction, transaction.cursor() as cursor:
-                for key, value in cursor:
-                    check = None
-                    if len(key) == _POSITION.size and len(value) >= CHECK_BYTES:
-                        check = _check_of(self._length, self._check, value[CHECK_BYTES:])
-                    if check is None or key != _POSITION.pack(self._length) or check != value[:CHECK_BYTES]:
-                        self.damage = Damage(self._length, "its check does not fit")
-                        return
+        """Set `_length` and `_check`. Raises ResourceError if the file has changed since it was inspected."""
+        self._length, self._check = 0, FIRST_CHECK
+        with self._mapped_errors(), self._environment.begin() as transaction:
+            try:
+                for check, _ in believed_records(transaction):
                     self._length, self._check = self._length + 1, check
-        except lmdb.Error as error:
-            self.damage = Damage(self._length, str(error))
+            except ChainBroken as error:
+                raise ResourceError(f"{self.directory} changed while it was opened ({error})") from None
 
     def _mapped_errors(self) -> "_lmdb_errors":
         return _lmdb_errors(self.directory)
@@ -245,7 +274,7 @@ class _lmdb_errors:
 def _open_environment(directory: Path, durable: bool) -> Any:
     with disk_errors(directory), _lmdb_errors(directory):
         size = MAP_BYTES_START
-        existing = directory / "data.mdb"
+        existing = directory / DATA_NAME
         while existing.exists() and size < 2 * existing.stat().st_size:
             size *= 2
         return lmdb.open(
@@ -258,7 +287,3 @@ def _open_environment(directory: Path, durable: bool) -> Any:
             readahead=False,
             mode=0o600,
         )
-
-
-def _check_of(position: int, previous: bytes, data: bytes) -> bytes:
-    return hash_bytes("SM/log", _POSITION.pack(position), previous, data)
