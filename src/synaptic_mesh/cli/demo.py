@@ -26,24 +26,21 @@ class Display:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[facts]}"),
         )
-        self._task = self.progress.add_task("", total=outer_steps, facts="starting five processes")
-        self._rows: list[RenderableType] = []
+        self._task = self.progress.add_task("", total=outer_steps)
 
     def update(self, tracker: Tracker) -> RenderableType:
         """Return the view of what has been reported."""
         job = next(iter(tracker.nodes.values())).job
-        facts = [str(job.get("status", "starting five processes"))]
-        if job.get("status") == "running":
-            facts = [f"phase {job['phase']}"]
+        status = str(job.get("status", "starting five processes"))
+        facts = [f"{status}, phase {job['phase']}" if status == "running" else status]
         if "loss" in job:
             facts.append(f"loss {job['loss']:.4f}")
         if "accuracy" in job:
             facts.append(f"test accuracy {100 * job['accuracy']:.1f} %")
         facts.append(f"{tracker.commits_per_s:.0f} commits/s")
-        self.progress.update(self._task, completed=len(tracker.steps), facts=", ".join(facts))
-        return Group(self.progress, nodes_table(tracker), *events_text(tracker))
+        self.progress.update(self._task, completed=len(tracker.steps))
+        return Group(self.progress, Text(", ".join(facts)), nodes_table(tracker), *events_text(tracker), Text())
 
 
 def nodes_table(tracker: Tracker) -> Table:
@@ -104,7 +101,7 @@ def report(outcome: Outcome) -> RenderableType:
     names = {peer["id"]: peer["name"] for peer in result["peers"]}
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim")
-    table.add_column()
+    table.add_column(overflow="fold")
     if result["test_accuracy"] is not None:
         rows = result["test_rows"]
         table.add_row("test accuracy", f"{100 * result['test_accuracy']:.2f} % of {rows} rows no worker was assigned")

@@ -105,7 +105,7 @@ def report(result: dict[str, Any]) -> Table:
     """Return the findings for people."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim")
-    table.add_column()
+    table.add_column(overflow="fold")
     table.add_row("synaptic-mesh", f"{result['version']} on Python {result['python']} ({sys.executable})")
     table.add_row("machine", f"{result['platform']}, {result['cores']} cores")
     table.add_row("packages", ", ".join(f"{name} {version}" for name, version in result["packages"].items()))

@@ -45,7 +45,7 @@ def report(result: dict[str, Any]) -> Table:
     """Return the scores for people."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim")
-    table.add_column()
+    table.add_column(overflow="fold")
     if "accuracy" in result:
         table.add_row("accuracy", f"{100 * result['accuracy']:.2f} % ({result['correct']} of {result['rows']} rows)")
         for score in result["classes"]:

@@ -144,7 +144,7 @@ def report(result: dict[str, Any]) -> Table:
     """Return the summary for people."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim")
-    table.add_column()
+    table.add_column(overflow="fold")
     test = result["test"]
     if "accuracy" in test:
         table.add_row("test accuracy", f"{100 * test['accuracy']:.2f} % of {test['rows']} rows not trained on")

@@ -63,7 +63,19 @@ class Tracker:
         elif kind == "failure":
             self.failures.append(f"{name}: {line['text']}")
         elif kind in {"notice", "attempt_failed", "fee", "worker", "equivocation"}:
-            self.notices.append(f"{name}: {line.get('text') or line.get('reason') or kind}")
+            self._take_notice(name, line)
+
+    def _take_notice(self, name: str, line: Mapping[str, Any]) -> None:
+        """What a ledger says is the same on every node, so it is kept once; what a node says of itself names it."""
+        text = str(line.get("text") or line.get("reason") or line["kind"])
+        if "worker" in line:
+            worker = str(line["worker"])
+            who = next((node.name for node in self.nodes.values() if node.peer == worker), worker[:8])
+            text = f"{who}: {text}"
+        elif line["kind"] == "notice":
+            text = f"{name}: {text}"
+        if text not in self.notices:
+            self.notices.append(text)
 
     def _take_commit(self, node: NodeView, line: Mapping[str, Any]) -> None:
         node.commit_index = int(line["index"])
