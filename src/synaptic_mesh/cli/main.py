@@ -1,11 +1,15 @@
 """`synaptic`: the verbs. Each imports what it needs when it runs, so that `synaptic --help` answers at once."""
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from synaptic_mesh.cli.output import Exit, reported
+from synaptic_mesh.cli.output import Exit, reported, say
+
+MISUSE: Any = typer.BadParameter.__mro__[2]
+"""The class above every complaint about a command line (ClickException); typer gives it no name of its own."""
 
 app = typer.Typer(
     name="synaptic",
@@ -170,8 +174,14 @@ def bench_engine(
 
 
 def main() -> None:
-    """Entry point. An interrupt ends with code 130 and one sentence."""
+    """Entry point. An interrupt ends with code 130 and one sentence; with --json a misused option is an object too."""
+    as_json = "--json" in sys.argv[1:]
     try:
-        app()
-    except KeyboardInterrupt:
+        if not as_json:
+            app()
+        raise SystemExit(app(standalone_mode=False))
+    except MISUSE as error:
+        say(" ".join(error.format_message().split()), Exit.USAGE, as_json)
+        raise SystemExit(Exit.USAGE) from None
+    except (KeyboardInterrupt, typer.Abort):
         raise SystemExit(Exit.INTERRUPTED) from None
