@@ -1,7 +1,9 @@
 """`synaptic`: the verbs. Each imports what it needs when it runs, so that `synaptic --help` answers at once."""
 
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -176,6 +178,7 @@ def bench_engine(
 def main() -> None:
     """Entry point. An interrupt ends with code 130 and one sentence; with --json a misused option is an object too."""
     as_json = "--json" in sys.argv[1:]
+    signal.signal(signal.SIGTERM, end_in_order)
     try:
         if not as_json:
             app()
@@ -185,3 +188,11 @@ def main() -> None:
         raise SystemExit(Exit.USAGE) from None
     except (KeyboardInterrupt, typer.Abort):
         raise SystemExit(Exit.INTERRUPTED) from None
+
+
+def end_in_order(_number: int, frame: FrameType | None) -> None:
+    """SIGTERM does what Ctrl-C does, also where Ctrl-C is ignored: in the background of a shell script."""
+    interrupt = signal.getsignal(signal.SIGINT)
+    if not callable(interrupt):
+        raise KeyboardInterrupt
+    interrupt(signal.SIGINT, frame)

@@ -1,10 +1,13 @@
-"""One node of the main job, in a process of its own: `python -m synaptic_mesh.demo.child DIRECTORY [--liar]`.
+"""One node of the main job, in a process of its own: `python -m synaptic_mesh.demo.child DIR [--liar] [--attached]`.
 
 Standard output carries the journal, one JSON object per line; SIGTERM ends the node in order, after a summary line.
+With `--attached` the end of standard input does the same: whoever started the node holds the other end of that pipe, so
+a node never outlives them, however they end.
 """
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -22,12 +25,16 @@ from synaptic_mesh.node.messages import Effect, JobNote, LedgerNote, Submit
 from synaptic_mesh.node.open import OpenNode, open_node
 from synaptic_mesh.node.recorder import JobRecorder
 
+INPUT_BYTES = 4_096
+
 
 class Child:
     """Prints what a node does, and writes the run that it sponsors when the job is over."""
 
-    def __init__(self, directory: Path, strategy: Strategy | None) -> None:
+    def __init__(self, directory: Path, strategy: Strategy | None, *, attached: bool = False) -> None:
         self._directory = directory
+        self._attached = attached
+        self._is_heard = True
         self._opened: OpenNode = open_node(directory, self._observe, strategy)
         self._recorder = JobRecorder(self._opened.genesis)
         self._over: set[bytes] = set()
@@ -37,8 +44,16 @@ class Child:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._opened.node.stop)
+        if self._attached:
+            loop.add_reader(sys.stdin.fileno(), self._look_at_input)
         await self._opened.node.run(self._started)
         self._print(self._summary())
+
+    def _look_at_input(self) -> None:
+        """Nothing is ever said on standard input; its end means that whoever started this node has gone."""
+        if not os.read(sys.stdin.fileno(), INPUT_BYTES):
+            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+            self._opened.node.stop()
 
     def _started(self) -> None:
         self._print({"kind": "up", "peer": self._opened.key.peer_id.hex()})
@@ -89,9 +104,16 @@ class Child:
         }
 
     def _print(self, line: Any) -> None:
+        if not self._is_heard:
+            return
         stamped = {"time_ms": self._opened.node.now_ms(), **line}
-        sys.stdout.write(json.dumps(stamped, allow_nan=True) + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(json.dumps(stamped, allow_nan=True) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:  # nobody reads the journal any more
+            self._is_heard = False
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self._opened.node.stop()
 
 
 def describe_outcome(state: JobState) -> dict[str, Any]:
@@ -122,13 +144,17 @@ def main(arguments: list[str]) -> int:
     """Run the node that the arguments name; return its exit status."""
     directory = Path(arguments[0])
     strategy = Liar() if "--liar" in arguments[1:] else None
+    attached = "--attached" in arguments[1:]
     try:
         import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(Child(directory, strategy).run())
+            runner.run(Child(directory, strategy, attached=attached).run())
     except MeshError as error:
         sys.stderr.write(f"{error}\n")
+        return 1
+    except OSError as error:
+        sys.stderr.write(f"{error.filename or 'the journal'} cannot be read or written: {error.strerror or error}\n")
         return 1
     return 0
 

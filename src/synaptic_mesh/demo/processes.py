@@ -1,4 +1,8 @@
-"""Real child processes, one per node: started, listened to, stopped."""
+"""Real child processes, one per node: started, listened to, stopped.
+
+A child reads the pipe that is its standard input, and ends when it does: so it ends with us even when we are killed. It
+has a session of its own, so that Ctrl-C in a terminal reaches only us, and the children are stopped in order.
+"""
 
 import asyncio
 import json
@@ -37,11 +41,13 @@ class NodeProcess:
                 "-m",
                 "synaptic_mesh.demo.child",
                 str(self._directory),
+                "--attached",
                 *self._arguments,
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=stderr,
                 limit=LINE_BYTES_MAX,
+                start_new_session=True,
             )
             try:
                 await self._read(process)
