@@ -4,10 +4,10 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
+from attack_mesh import WAIT_S, wait_until
 
 from synaptic_mesh.base.errors import ResourceError
 from synaptic_mesh.cli.output import Exit
@@ -15,17 +15,6 @@ from synaptic_mesh.storage.directory import DirectoryLock
 
 pytestmark = pytest.mark.process
 NODES = 5
-WAIT_S = 60.0
-LOOK_S = 0.02
-
-
-def wait_until(condition: object, what: str) -> None:
-    pause = threading.Event()
-    for _ in range(int(WAIT_S / LOOK_S)):
-        if condition():  # type: ignore[operator]
-            return
-        pause.wait(LOOK_S)
-    raise AssertionError(f"not within {WAIT_S:.0f} s: {what}")
 
 
 def is_free(log: Path) -> bool:

@@ -21,11 +21,13 @@ from synaptic_mesh.ledger.jobs import JobState
 from synaptic_mesh.ledger.transactions import SubmitJob
 from synaptic_mesh.node.assembly import is_over
 from synaptic_mesh.node.journal import describe
-from synaptic_mesh.node.messages import Effect, JobNote, LedgerNote, Submit
+from synaptic_mesh.node.messages import Dropped, Effect, JobNote, LedgerNote, Submit
 from synaptic_mesh.node.open import OpenNode, open_node
 from synaptic_mesh.node.recorder import JobRecorder
 
 INPUT_BYTES = 4_096
+DROPS_SHOWN_MAX = 100
+"""Dropped messages with a journal line of their own; the summary counts all of them. A peer can send any number."""
 
 
 class Child:
@@ -35,6 +37,7 @@ class Child:
         self._directory = directory
         self._attached = attached
         self._is_heard = True
+        self._dropped = 0
         self._opened: OpenNode = open_node(directory, self._observe, strategy)
         self._recorder = JobRecorder(self._opened.genesis)
         self._over: set[bytes] = set()
@@ -62,8 +65,9 @@ class Child:
 
     def _observe(self, effect: Effect) -> None:
         self._recorder.observe(effect)
+        self._dropped += isinstance(effect, Dropped)
         line = describe(effect)
-        if line is not None:
+        if line is not None and not (isinstance(effect, Dropped) and self._dropped > DROPS_SHOWN_MAX):
             self._print(line)
         if isinstance(effect, LedgerNote) and isinstance(effect.event, StepCommitted | Paid | Slashed):
             self._print({"kind": "accounts", "accounts": self._accounts()})
@@ -101,6 +105,7 @@ class Child:
             "control_bytes": counters.control_sent_bytes,
             "blob_bytes": counters.blob_sent_bytes,
             "drops": counters.drops,
+            "messages_dropped": self._dropped,
         }
 
     def _print(self, line: Any) -> None:
