@@ -1,9 +1,9 @@
 """Runs the real `synaptic demo` in a terminal of its own and keeps its last screen: as the picture in the README and as
-the text beside it, so that both come from one run.
+the text below it, so that both come from one run.
 
-    .venv/bin/python tools/record_demo.py --svg docs/demo.svg --text demo.txt
+    .venv/bin/python tools/record_demo.py --svg docs/demo.svg --readme README.md
 
-Run it again whenever the output of the demo changes, and copy the text into the README.
+Run it again whenever the output of the demo changes.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--svg", type=Path)
-    parser.add_argument("--text", type=Path)
+    parser.add_argument("--readme", type=Path, help="replace the block of this page that begins with the command")
     arguments = parser.parse_args()
     command = ["synaptic", "demo", "--seed", str(arguments.seed)]
     with tempfile.TemporaryDirectory() as directory:
@@ -75,8 +75,8 @@ def main() -> int:
     if arguments.svg is not None:
         arguments.svg.write_text(to_svg(screen))
     plain = "\n".join(Text.from_ansi(line).plain.rstrip() for line in screen) + "\n"
-    if arguments.text is not None:
-        arguments.text.write_text(plain)
+    if arguments.readme is not None:
+        arguments.readme.write_text(with_summary(arguments.readme.read_text(), plain))
     sys.stdout.write(plain)
     return status
 
@@ -135,6 +135,16 @@ def last_screen(output: str) -> list[str]:
     while lines and not Text.from_ansi(lines[-1]).plain.strip():
         lines.pop()
     return lines
+
+
+def with_summary(page: str, plain: str) -> str:
+    """Return the page with its block replaced by the command and the summary, which begins after the blank line."""
+    command, summary = plain.partition("\n")[0], plain.rpartition("\n\n")[2]
+    block = f"```\n{command}\n{summary}```\n"
+    page, count = re.subn(r"^```\n\$ synaptic demo.*?^```\n", lambda _: block, page, flags=re.MULTILINE | re.DOTALL)
+    if count != 1:
+        raise ValueError(f"the page has {count} blocks that begin with '$ synaptic demo' instead of one")
+    return page
 
 
 def to_svg(lines: list[str]) -> str:
