@@ -19,8 +19,18 @@ class NodeUnderAttack:
     """One child process. `lines` is its journal so far, over all of its lives."""
 
     def __init__(self, member: Member) -> None:
-        self.name = member.name
-        self.directory = member.directory
+        self._begin(member.name, member.directory)
+
+    @classmethod
+    def of(cls, name: str, directory: Path) -> "NodeUnderAttack":
+        """Start a node from a directory that belongs to no scenario."""
+        node = cls.__new__(cls)
+        node._begin(name, directory)
+        return node
+
+    def _begin(self, name: str, directory: Path) -> None:
+        self.name = name
+        self.directory = directory
         self.lines: list[dict[str, Any]] = []
         self._changed = threading.Condition()
         self.start()

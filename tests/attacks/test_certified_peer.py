@@ -168,10 +168,12 @@ async def attack(scenario: Scenario, nodes: dict[str, NodeUnderAttack]) -> list[
     return answers
 
 
+Aftermath = tuple[list[bytes], dict[str, NodeUnderAttack], int, list[int]]
+"""Answers to nonsense, the nodes, by how many bytes the largest grew, exit statuses."""
+
+
 @pytest.fixture(scope="module")
-def aftermath(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[list[bytes], dict[str, NodeUnderAttack], int, list[int]]:
+def aftermath(tmp_path_factory: pytest.TempPathFactory) -> Aftermath:
     scenario = write_scenario(tmp_path_factory.mktemp("attack") / "nodes", 7, STEPS, NodeClock().now_ms())
     with running(scenario) as nodes:
         for node in nodes.values():

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from synaptic_mesh.base.digests import blob_digest
 from synaptic_mesh.base.errors import LocalError, PeerError
 from synaptic_mesh.cli.output import Exit, console, emit
 from synaptic_mesh.engine.ir import Graph
@@ -55,8 +56,11 @@ def step_graph(path: Path) -> Graph:
     if not (path / RECORD_NAME).is_file():
         raise LocalError(f"{path} is no run directory: the training step is kept with the run, not with the model")
     record, get_blob = read_run(path)
+    data = get_blob(record.manifest.step_graph.digest)
+    if blob_digest(data) != record.manifest.step_graph.digest:
+        raise LocalError(f"{path}: the stored training step is damaged: its bytes are not those of the record")
     try:
-        return graph_from_bytes_untrusted(get_blob(record.manifest.step_graph.digest))
+        return graph_from_bytes_untrusted(data)
     except PeerError as error:
         raise LocalError(f"{path}: {error}") from None
 

@@ -20,10 +20,11 @@ from synaptic_mesh.ledger.events import Paid, Slashed, StepCommitted
 from synaptic_mesh.ledger.jobs import JobState
 from synaptic_mesh.ledger.transactions import SubmitJob
 from synaptic_mesh.node.assembly import is_over
-from synaptic_mesh.node.journal import describe
+from synaptic_mesh.node.journal import describe, disclosure
 from synaptic_mesh.node.messages import Dropped, Effect, JobNote, LedgerNote, Submit
 from synaptic_mesh.node.open import OpenNode, open_node
 from synaptic_mesh.node.recorder import JobRecorder
+from synaptic_mesh.node.run_directory import RECORD_NAME
 
 INPUT_BYTES = 4_096
 DROPS_SHOWN_MAX = 100
@@ -61,6 +62,7 @@ class Child:
     def _started(self) -> None:
         self._print({"kind": "up", "peer": self._opened.key.peer_id.hex()})
         if self._opened.job is not None:
+            self._print({"kind": "notice", "text": disclosure(self._opened.job)})
             self._opened.node.submit(Submit(SubmitJob(self._opened.job)))
 
     def _observe(self, effect: Effect) -> None:
@@ -76,10 +78,14 @@ class Child:
             self._write_run(effect.state)
 
     def _write_run(self, state: JobState) -> None:
-        if self._opened.job is None or not state.steps:
-            return
         run = self._directory / "run"
-        model = self._recorder.write(state.job, run, self._opened.get_blob)
+        if self._opened.job is None or not state.steps or (run / RECORD_NAME).exists():
+            return
+        try:
+            model = self._recorder.write(state.job, run, self._opened.get_blob)
+        except MeshError as error:  # a full disk or a damaged blob: the others still need this node
+            self._print({"kind": "failure", "text": f"the run cannot be written: {error}"})
+            return
         self._print({"kind": "recorded", "run": str(run), "model": str(model)})
 
     def _accounts(self) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from typing import Any
 
 from synaptic_mesh.base.errors import ResourceError
 
+JOURNAL_NAME = "journal.jsonl"
+"""Everything a node said, kept in its directory."""
 LINE_BYTES_MAX = 8 << 20
 STOP_TIMEOUT_S = 15.0
 """A node closes its links, log and threads on SIGTERM; one that needs longer than this is killed and reported."""
@@ -63,12 +65,14 @@ class NodeProcess:
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         if process.stdout is None:
             raise ResourceError(f"node {self.name} has no standard output")
-        while data := await process.stdout.readline():
-            try:
-                line = json.loads(data)
-            except ValueError:
-                raise ResourceError(f"node {self.name} wrote a line that is not JSON: {data[:200]!r}") from None
-            self._on_line(self.name, line)
+        with (self._directory / JOURNAL_NAME).open("ab") as journal:
+            while data := await process.stdout.readline():
+                journal.write(data)
+                try:
+                    line = json.loads(data)
+                except ValueError:
+                    raise ResourceError(f"node {self.name} wrote a line that is not JSON: {data[:200]!r}") from None
+                self._on_line(self.name, line)
 
     def terminate(self) -> None:
         """Ask the node to stop in order: SIGTERM."""

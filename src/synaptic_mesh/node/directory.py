@@ -7,7 +7,9 @@ from typing import TypeVar
 import msgspec
 
 from synaptic_mesh.base.codec import decode_untrusted, encode
+from synaptic_mesh.base.digests import blob_digest
 from synaptic_mesh.base.errors import LocalError, PeerError, ResourceError
+from synaptic_mesh.base.ids import DIGEST_BYTES
 from synaptic_mesh.identity.certificates import Credentials
 from synaptic_mesh.identity.keys import KeyPair
 from synaptic_mesh.ledger.genesis import GENESIS_BYTES_MAX, Genesis, load_genesis_untrusted, save_genesis
@@ -37,7 +39,8 @@ def write_node(directory: Path, files: NodeFiles) -> None:
         write_secret(directory / "credentials", encode(files.credentials))
         (directory / "genesis").write_bytes(save_genesis(files.genesis))
         if files.job is not None:
-            (directory / "job").write_bytes(encode(files.job))
+            body = encode(files.job)
+            (directory / "job").write_bytes(blob_digest(body) + body)
         save_settings(directory, files.settings)
     except OSError as error:
         raise ResourceError(f"cannot write the node directory {directory}: {error.strerror}") from None
@@ -51,8 +54,20 @@ def read_node(directory: Path) -> NodeFiles:
         key=KeyPair(read_file(directory / "key")),
         genesis=read_genesis(directory / "genesis"),
         credentials=_decode(directory / "credentials", Credentials, 1 << 20),
-        job=_decode(job, Manifest, TRANSACTION_BYTES_MAX) if job.exists() else None,
+        job=_read_job(job) if job.exists() else None,
     )
+
+
+def _read_job(path: Path) -> Manifest:
+    """Return the sponsored job. Its digest stands before it: one changed byte would be another job, and cost money."""
+    data = read_file(path, DIGEST_BYTES + TRANSACTION_BYTES_MAX)
+    body = data[DIGEST_BYTES:]
+    if blob_digest(body) != data[:DIGEST_BYTES]:
+        raise LocalError(f"{path} is damaged: its bytes do not have the digest in front of them; write it again")
+    try:
+        return decode_untrusted(Manifest, body, TRANSACTION_BYTES_MAX)
+    except PeerError as error:
+        raise LocalError(f"{path}: {error}") from None
 
 
 def read_genesis(path: Path) -> Genesis:

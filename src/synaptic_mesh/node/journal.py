@@ -8,9 +8,9 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from synaptic_mesh.base.ids import short
 from synaptic_mesh.ledger import events
 from synaptic_mesh.ledger.jobs import JobState
+from synaptic_mesh.ledger.manifest import Manifest
 from synaptic_mesh.node.messages import CommitExecuted, Dropped, Effect, EvidenceNote, JobNote, LedgerNote, Notice
 
 Line = Mapping[str, Any]
@@ -142,13 +142,10 @@ def describe_ledger(event: events.LedgerEvent) -> Line | None:
     return None
 
 
-def sentence(line: Line) -> str:
-    """Return one line of text for a terminal without a progress display."""
-    hidden = {"kind", "job", "time_ms", "node"}
-    facts = ", ".join(f"{name} {value}" for name, value in line.items() if name not in hidden)
-    return f"{line['kind']}: {facts}" if facts else str(line["kind"])
-
-
-def named(peer_hex: str) -> str:
-    """Return how a peer is shown to people."""
-    return short(bytes.fromhex(peer_hex))
+def disclosure(manifest: Manifest) -> str:
+    """Return what a sponsor gives away by submitting the job: said before it is done, since it cannot be undone."""
+    rows = sum(shard.rows for shard in manifest.data.shards)
+    return (
+        f"submitting this job shows every peer of the network its {rows} training rows and {manifest.data.test.rows} "
+        f"held-out rows of {manifest.data.name!r}, the model, every update and what is paid"
+    )

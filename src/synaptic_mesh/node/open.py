@@ -6,10 +6,11 @@ from pathlib import Path
 
 import msgspec
 
-from synaptic_mesh.base.errors import ResourceError
+from synaptic_mesh.base.errors import LocalError, PeerError, ResourceError
 from synaptic_mesh.base.ids import Digest, PeerId, short
 from synaptic_mesh.collab.strategy import Strategy
 from synaptic_mesh.engine.golden import semantics_id
+from synaptic_mesh.identity.certificates import leaf_peer_untrusted, tls_key
 from synaptic_mesh.identity.keys import KeyPair
 from synaptic_mesh.ledger.genesis import Genesis, network_id
 from synaptic_mesh.ledger.manifest import Manifest
@@ -45,6 +46,7 @@ def open_node(directory: Path, observe: Observe, strategy: Strategy | None = Non
     from synaptic_mesh.transport.zenoh_settings import ZenohSettings
 
     files = read_node(directory)
+    check_identity(directory, files)
     incarnation = next_incarnation(directory / "incarnation")
     peers = files.settings.peers
     members = tuple(PeerId(bytes.fromhex(peer.peer)) for peer in peers)
@@ -58,6 +60,19 @@ def open_node(directory: Path, observe: Observe, strategy: Strategy | None = Non
     welcome = frozenset(members)
     network = MeshNetwork(links, files.key, network_id(files.genesis), incarnation, lambda peer: peer in welcome)
     return assemble(directory, files, network, incarnation, observe, strategy)
+
+
+def check_identity(directory: Path, files: NodeFiles) -> None:
+    """Raise LocalError unless key and credentials belong together: a damaged key would be another, unknown peer."""
+    try:
+        named = leaf_peer_untrusted(files.credentials.certificate)
+    except PeerError as error:
+        raise LocalError(f"{directory / 'credentials'}: {error}") from None
+    if named != files.key.peer_id or tls_key(files.key)[1] != files.credentials.private_key:
+        raise LocalError(
+            f"{directory / 'key'} is the key of peer {short(files.key.peer_id)}, but the credentials beside it are "
+            f"for peer {short(named)}: put back the file that was changed"
+        )
 
 
 def assemble(

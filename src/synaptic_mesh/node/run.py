@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
 
-from synaptic_mesh.base.errors import InvariantBroken, MeshError
+from synaptic_mesh.base.errors import InvariantBroken, LocalError, MeshError, PeerError
 from synaptic_mesh.base.ids import Digest, PeerId
 from synaptic_mesh.collab.messages import (
     BlobFetched,
@@ -146,7 +146,14 @@ class Node:
             text = f"the log is damaged at record {damage.position} ({damage.reason}): what follows is fetched again"
             self._observe(Notice(text))
         is_trusted = damage is None and self._is_first_start
-        self._carry_out(self.assembly.start(records, self._clock.now_ms(), is_log_whole=is_trusted))
+        try:
+            effects = self.assembly.start(records, self._clock.now_ms(), is_log_whole=is_trusted)
+        except PeerError as error:
+            raise LocalError(
+                f"{self._log.directory} does not belong to this node's genesis ({error}): put back the right genesis "
+                "file, or move the log away and start as a new member"
+            ) from None
+        self._carry_out(effects)
 
     # --- events in
 

@@ -15,6 +15,7 @@ own envelope.
 
 import asyncio
 import queue
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,8 @@ INBOX_BYTES_MAX = 64 << 20
 REQUESTS_MAX = 256
 """Requests of peers that are answered at the same time; more are refused."""
 BULK_THREADS = 4
+SOURCE_PLACES = re.compile(r"\s+at \S+\.rs:\d+\.?")
+"""Where in its own sources zenoh met an error: nothing a user can act on."""
 
 _CONTROL: dict[str, Any] = {
     "priority": zenoh.Priority.REAL_TIME,
@@ -172,7 +175,8 @@ class ZenohLinks:
             session = zenoh.open(config)
         except zenoh.ZError as error:
             where = ", ".join(self._settings.listen)
-            raise ResourceError(f"cannot open the network on {where}: {error}") from None
+            why = SOURCE_PLACES.sub("", str(error)).strip()
+            raise ResourceError(f"cannot open the network on {where}: {why}") from None
         self._session = session
         remote = zenoh.Locality.REMOTE
         for key in (control_key(self._network, self.me), broadcast_key(self._network)):
