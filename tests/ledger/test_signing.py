@@ -67,7 +67,7 @@ def test_numbers_and_sizes_that_cannot_travel_are_refused_before_signing(make_ma
         sign_transaction(ALICE, replace(PAYMENT, action=Transfer(BOB.peer_id, 1 << 64)))
     manifest = make_manifest()
     large = replace(manifest, data=replace(manifest.data, prepared=bytes(TRANSACTION_BYTES_MAX)))
-    with pytest.raises(LocalError, match="over the limit of 1048576"):
+    with pytest.raises(LocalError, match=f"over the limit of {TRANSACTION_BYTES_MAX}"):
         sign_transaction(ALICE, replace(PAYMENT, action=SubmitJob(large)))
 
 

@@ -31,10 +31,13 @@ from synaptic_mesh.consensus.block import (
 from synaptic_mesh.identity.committee import Committee
 from synaptic_mesh.identity.keys import verify_signature
 
-BLOCK_PAYLOAD_BYTES_MAX = 1 << 20
-"""Encoded transactions of one block."""
+BLOCK_PAYLOAD_BYTES_MAX = 960 << 10
+"""Encoded transactions of one block. With the largest header, of 1,000 ancestors, a block stays below the 1 MiB of a
+control message in whatever message it travels: no honest node can be made to hold a block that it cannot pass on.
+"""
 BLOCK_TRANSACTIONS_MAX = 4_096
-TRANSACTION_BYTES_MAX = 256 << 10
+TRANSACTION_BYTES_MAX = 640 << 10
+"""The ledger's largest transaction, a job with its description, and its signature fit."""
 COMMIT_VOTES_MAX = 16
 HEADER_BYTES_BASE = 1_024
 """Everything in a header but its refs: network, hashes, integers, commit votes."""

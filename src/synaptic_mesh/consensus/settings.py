@@ -48,7 +48,7 @@ class Settings:
     fetch_refs_max: int = 128  # refs in one request, and answered from one request
     fetch_in_flight_max: int = 512  # refs asked for at one time
     answer_blocks_max: int = 512  # blocks in one answer
-    answer_bytes_max: int = 2 << 20  # bytes in one answer, at least one block
+    answer_bytes_max: int = 960 << 10  # bytes in one answer, at least one block: an answer is one control message
     suspended_per_author_max: int = 256  # blocks that wait for ancestors
     suspended_bytes_per_author_max: int = 16 << 20
     history_blocks_max: int = 50_000  # blocks below the gc round kept in memory to serve late peers

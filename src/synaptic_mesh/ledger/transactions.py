@@ -12,7 +12,8 @@ from synaptic_mesh.base.digests import hash_bytes
 from synaptic_mesh.base.ids import Digest, PeerId
 from synaptic_mesh.ledger.manifest import BlobRef, Manifest
 
-TRANSACTION_BYTES_MAX = 1 << 20
+TRANSACTION_BYTES_MAX = 576 << 10
+"""A SubmitJob with the largest manifest; what a block takes is a little more."""
 SIGNING_DOMAIN = "SM/transaction/v1"
 
 
