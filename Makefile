@@ -22,8 +22,8 @@ $(STAMP): lock.txt pyproject.toml tools/make_venv.sh
 demo: $(STAMP) ## Four validators and a liar train a digits classifier on this machine
 	@$(BIN)/synaptic demo
 
-test: $(STAMP) ## Run every test
-	@$(BIN)/python -m pytest -m "not long"
+test: $(STAMP) ## Run every test but the long ones
+	@$(BIN)/python -m pytest
 
 check: $(STAMP) ## Format, lint, strict types, layers, tidy and quick tests: about a minute
 	@$(BIN)/ruff format --check .

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from synaptic_mesh.cli import doctor
 from synaptic_mesh.cli.main import app
 from synaptic_mesh.cli.output import Exit
+from synaptic_mesh.node import backends
 
 pytestmark = pytest.mark.process
 RUNNER = CliRunner()
@@ -114,8 +116,17 @@ def test_doctor_finds_exact_backends() -> None:
     assert {name: found["trust"] for name, found in result["backends"].items()} == {
         "reference": "exact",
         "wasm": "exact",
+        "native": "exact",
     }
     assert code == (Exit.PROMISE_FAILED if result["problems"] else Exit.OK)
+
+
+def test_doctor_takes_a_missing_extra_as_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "find_spec", lambda _: None)
+    problems: list[str] = []
+    found = {"native": doctor.backend_trust("native", problems)}
+    assert found == {"native": {"installed": False, "trust": None, "golden_ms": None}}
+    assert not problems
 
 
 BAD_INPUT = [
@@ -180,3 +191,11 @@ def test_a_damaged_record_is_reported_not_believed(model: Path, tmp_path: Path) 
     code, _, errors = run("verify", copy)
     assert code == Exit.BAD_INPUT
     assert "damaged" in errors
+
+
+def test_csv_to_a_file_and_json_exclude_each_other(model: Path, flowers: Path, tmp_path: Path) -> None:
+    code, result = run_json("predict", model, flowers, "--output", tmp_path / "out.csv")
+    assert code == Exit.BAD_INPUT
+    assert "choose one" in result["error"]
+    assert run("predict", model, flowers, "--output", tmp_path / "out.csv")[0] == Exit.OK
+    assert (tmp_path / "out.csv").read_text().startswith("prediction,")

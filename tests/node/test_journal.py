@@ -34,6 +34,7 @@ def test_accuracy_is_for_classes_only() -> None:
     assert float_of_bits(0x3F000000) == 0.5
     assert describe_metrics("classify", (9, 10, 0x3F000000)) == {"rows": 10, "loss": 0.5, "accuracy": 0.9}
     assert "accuracy" not in describe_metrics("regress", (0, 10, 0x3F000000))
+    assert describe_metrics("regress", (0, 10, 0x7FC00000))["loss"] is None
 
 
 def test_a_sponsor_is_told_what_becomes_visible() -> None:

@@ -18,7 +18,8 @@ def run_engine(quick: bool, core_type: str, output: Path | None, as_json: bool) 
     if output is not None:
         write_record(record, output)
     if as_json:
-        emit("bench.engine", json.loads(to_json(record)), True)
+        fields = json.loads(to_json(record))
+        emit("bench.engine", {name: value for name, value in fields.items() if name != "schema"}, True)
     else:
         sys.stdout.write(format_record(record) + "\n")
     return Exit.OK if all(bar.passed for bar in record.bars) else Exit.PROMISE_FAILED

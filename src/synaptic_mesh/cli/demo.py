@@ -34,8 +34,8 @@ class Display:
         job = next(iter(tracker.nodes.values())).job
         status = str(job.get("status", "starting five processes"))
         facts = [f"{status}, phase {job['phase']}" if status == "running" else status]
-        if "loss" in job:
-            facts.append(f"loss {job['loss']:.4f}")
+        if job.get("loss") is not None:
+            facts.append(f"test loss {job['loss']:.4f}")
         if "accuracy" in job:
             facts.append(f"test accuracy {100 * job['accuracy']:.1f} %")
         facts.append(f"{tracker.commits_per_s:.0f} commits/s")
@@ -114,9 +114,8 @@ def report(outcome: Outcome) -> RenderableType:
             "liar",
             f"{names.get(liar['id'])} caught at outer step {liar['caught_at']} by {auditors}; {slashed} rUv slashed",
         )
-    table.add_row(
-        "root", f"{result['params_root']}, {'the same' if result['roots_agree'] else 'NOT the same'} on all nodes"
-    )
+    table.add_row("root", str(result["params_root"]))
+    table.add_row("", f"{'the same' if result['roots_agree'] else 'NOT the same'} on all nodes")
     unchanged = result["supply_before"] == result["supply_after"]
     supply = format_amount(int(result["supply_before"]))
     table.add_row("supply", f"{supply} rUv, {'unchanged' if unchanged else 'CHANGED'}")

@@ -16,7 +16,7 @@ from rich.table import Table
 from synaptic_mesh.base.errors import MeshError
 from synaptic_mesh.cli.output import Exit, console, emit
 from synaptic_mesh.engine.golden import semantics_id
-from synaptic_mesh.node.backends import BACKENDS, open_backend
+from synaptic_mesh.node.backends import BACKENDS, EXTRAS, is_installed, open_backend
 
 PACKAGES = ("numpy", "wasmtime", "eclipse-zenoh", "pynacl", "cryptography", "blake3", "msgspec", "lmdb", "uvloop")
 FSYNC_TRIALS = 11
@@ -62,14 +62,17 @@ def package_version(name: str, problems: list[str]) -> str | None:
 
 
 def backend_trust(name: str, problems: list[str]) -> dict[str, Any]:
-    """Return the trust class that a backend earned here, and how long the golden vectors took."""
+    """Return the trust class that a backend earned here, and how long the golden vectors took. One whose package is not
+    installed is no problem: it is an extra."""
+    if not is_installed(name):
+        return {"installed": False, "trust": None, "golden_ms": None}
     started_s = time.perf_counter()
     try:
         trust = open_backend(name).trust.value
     except MeshError as error:
         problems.append(str(error))
-        return {"trust": None, "golden_ms": None}
-    return {"trust": trust, "golden_ms": round(1_000 * (time.perf_counter() - started_s), 1)}
+        return {"installed": True, "trust": None, "golden_ms": None}
+    return {"installed": True, "trust": trust, "golden_ms": round(1_000 * (time.perf_counter() - started_s), 1)}
 
 
 def examine_disk(problems: list[str]) -> dict[str, Any]:
@@ -111,9 +114,9 @@ def report(result: dict[str, Any]) -> Table:
     table.add_row("packages", ", ".join(f"{name} {version}" for name, version in result["packages"].items()))
     table.add_row("semantics", result["semantics_id"])
     for name, found in result["backends"].items():
-        trust = (
-            f"{found['trust']}: golden vectors passed in {found['golden_ms']} ms" if found["trust"] else "not usable"
-        )
+        trust = f"{found['trust']}: golden vectors passed in {found['golden_ms']} ms"
+        if not found["trust"]:
+            trust = "not usable" if found["installed"] else f"not installed (pip install {EXTRAS[name]})"
         table.add_row(f"backend {name}", trust)
     fsync = result["disk"]["fsync_ms_p50"]
     table.add_row("disk", f"{result['disk']['free_bytes'] >> 30} GiB free, fsync median {fsync} ms")

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from synaptic_mesh.base.errors import ResourceError
+from synaptic_mesh.base.errors import LocalError, ResourceError
 from synaptic_mesh.cli.output import Exit, emit
 from synaptic_mesh.node.backends import open_backend
 from synaptic_mesh.training.model import TrainedModel
@@ -17,7 +17,9 @@ from synaptic_mesh.training.sources import load_features
 
 
 def run(model_path: Path, inputs: str, output: Path | None, drop_missing: bool, backend: str, as_json: bool) -> int:
-    """Predict every row; return the exit code."""
+    """Predict every row; return the exit code. Raises LocalError when both a CSV file and JSON are asked for."""
+    if as_json and output is not None:
+        raise LocalError(f"--output {output} takes CSV and --json prints to standard output: choose one of them")
     model = load_model(model_path)
     answers = predict_rows(model, load_features(model, inputs, drop_missing), open_backend(backend))
     if as_json:

@@ -114,7 +114,12 @@ def facts_of(state: JobState) -> str:
         return ""
     figures = describe_metrics(state.manifest.task, state.steps[-1].metrics)
     accuracy = f", test accuracy {100 * figures['accuracy']:.1f} %" if "accuracy" in figures else ""
-    return f"test loss {figures['loss']:.4f}{accuracy}"
+    return f"test loss {number(figures['loss'])}{accuracy}"
+
+
+def number(value: float | None) -> str:
+    """Return a loss for people."""
+    return "not finite" if value is None else f"{value:.4f}"
 
 
 def describe(finished: LocalRun, directory: Path, wall_s: float) -> dict[str, Any]:
@@ -148,7 +153,7 @@ def report(result: dict[str, Any]) -> Table:
     test = result["test"]
     if "accuracy" in test:
         table.add_row("test accuracy", f"{100 * test['accuracy']:.2f} % of {test['rows']} rows not trained on")
-    table.add_row("test loss", f"{test['loss']:.5f} over {test['rows']} rows not trained on")
+    table.add_row("test loss", f"{number(test['loss'])} over {test['rows']} rows not trained on")
     table.add_row("audit", f"{result['audit']}: a mesh of one, nobody re-executed the updates")
     table.add_row("root", result["params_root"])
     table.add_row("wall time", f"{result['wall_s']:.1f} s for {result['outer_steps']} outer steps")

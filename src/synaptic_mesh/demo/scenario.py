@@ -41,8 +41,8 @@ TIMING = Timing(
     challenge_ms=1_000,
 )
 """For five processes on one loopback: seconds where machines far apart need minutes. A demonstration cannot wait for
-the
-ten minutes of challenge window that jobs between strangers should keep."""
+the ten minutes of challenge window that jobs between strangers should keep.
+"""
 
 
 class Member(msgspec.Struct, frozen=True):

@@ -38,7 +38,7 @@ class Shard(Record):
 
 
 class DataManifest(Record):
-    """The data set: what a row looks like, the shards workers are assigned, the held-out rows no worker ever sees."""
+    """The data set: what a row looks like, the shards workers are assigned, the held-out rows no worker is assigned."""
 
     name: str
     row: tuple[TensorSpec, ...]

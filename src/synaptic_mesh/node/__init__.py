@@ -1,4 +1,11 @@
-"""Layer 6: one node put together. `assembly` is itself a machine (the simulator runs it whole); `run` is the shell
-that owns every task, socket and file; `settings` and `config` are the only places that read files and the
-environment.
+"""Layer 6: one node put together.
+
+assembly        the whole node as a machine: the simulator runs this very object
+outbox          gets this account's actions onto the ledger
+run             the shell: owns the one task group, the clock, the log writer, the compute thread
+build, open     every constructor; a node from its directory
+directory       the files of a node's directory; `settings` is its node.toml
+local           an in-process mesh of one; `local_job` follows it from Python
+journal         what a node says, as JSON lines
+recorder        evidence of jobs; `run_directory` is a finished run on disk
 """

@@ -4,6 +4,7 @@ Amounts are integer strings (they pass 2^53), ids are hex. `docs/cli.md` lists t
 progress display.
 """
 
+import math
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -66,9 +67,13 @@ def describe_job(state: JobState, progress_ms: int) -> Line:
 
 
 def describe_metrics(task: str, metrics: tuple[int, ...]) -> dict[str, Any]:
-    """Return the held-out figures of a committed root: `accuracy` (classification only), `rows` and `loss`."""
+    """Return the held-out figures of a committed root: `accuracy` (classification only), `rows` and `loss`.
+
+    The loss is None where it is not finite: JSON has no other word for it.
+    """
     correct, rows, loss_bits = metrics
-    figures: dict[str, Any] = {"rows": rows, "loss": float_of_bits(loss_bits)}
+    loss = float_of_bits(loss_bits)
+    figures: dict[str, Any] = {"rows": rows, "loss": loss if math.isfinite(loss) else None}
     if task == "classify" and rows:
         figures["accuracy"] = correct / rows
     return figures
