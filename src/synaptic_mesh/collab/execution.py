@@ -5,11 +5,12 @@ so workers, the simulator and the verifier of run records share it.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
 from synaptic_mesh.base.arrays import F32, Array
+from synaptic_mesh.base.codec import encode
 from synaptic_mesh.base.digests import blob_digest
 from synaptic_mesh.base.errors import LocalError, PeerError
 from synaptic_mesh.base.ids import short
@@ -21,15 +22,17 @@ from synaptic_mesh.collab.tensors import decode_finite_untrusted, decode_tensors
 from synaptic_mesh.collab.update import UpdateResult, execute_update
 from synaptic_mesh.engine.backend import Backend, Program
 from synaptic_mesh.engine.ir import Graph
+from synaptic_mesh.engine.limits import arena_bytes
 from synaptic_mesh.engine.serialize import graph_from_bytes_untrusted
 from synaptic_mesh.ledger.jobs import Assignment
 from synaptic_mesh.ledger.manifest import BlobRef, Manifest, Shard
 from synaptic_mesh.training.dataset import decode_shard_untrusted
 
 PROGRAMS_MAX = 16
-"""Compiled programs kept at once; each holds its arena."""
 SHARDS_MAX = 8
 STATES_MAX = 2
+CACHE_BYTES_MAX = 2 << 30
+"""Arenas of the programs kept, and again shards, and again states: one of each always fits."""
 
 BlobSource = Callable[[bytes], bytes]
 """Returns the bytes stored under a digest; raises ResourceError or PeerError when it cannot."""
@@ -53,9 +56,9 @@ class Executor:
     def __init__(self, backend: Backend, get_blob: BlobSource) -> None:
         self._backend = backend
         self._get_blob = get_blob
-        self._programs: dict[object, Program] = {}
-        self._shards: dict[bytes, dict[str, Array]] = {}
-        self._states: dict[tuple[bytes, bytes], State] = {}
+        self._programs = Recent[object, Program](PROGRAMS_MAX)
+        self._shards = Recent[tuple[bytes, int, bytes], dict[str, Array]](SHARDS_MAX)
+        self._states = Recent[tuple[bytes, bytes], State](STATES_MAX)
 
     def prepare(self, manifest: Manifest, semantics_id: bytes) -> bytes:
         """Check everything that an attestation vouches for; return the blob of the initial state.
@@ -118,7 +121,7 @@ class Executor:
 
     def state(self, manifest: Manifest, blob: BlobRef, root: bytes) -> State:
         """Return the state that a blob holds, its root checked. Raises PeerError."""
-        return _cached(self._states, (blob.digest, root), STATES_MAX, lambda: self._read_state(manifest, blob, root))
+        return self._states.get((blob.digest, root), blob.size, lambda: self._read_state(manifest, blob, root))
 
     def read(self, blob: BlobRef) -> bytes:
         """Return a blob's bytes, size and digest checked. Raises PeerError when they differ."""
@@ -143,7 +146,9 @@ class Executor:
         return decode_tensors_untrusted(manifest.optimizer_state, self.read(manifest.optimizer_init))
 
     def _shard(self, manifest: Manifest, shard: Shard) -> dict[str, Array]:
-        return _cached(self._shards, shard.blob.digest, SHARDS_MAX, lambda: self._read_shard(manifest, shard))
+        # The same bytes may be other rows in another job.
+        key = (shard.blob.digest, shard.rows, encode((manifest.data.row, manifest.data.prepared)))
+        return self._shards.get(key, shard.blob.size, lambda: self._read_shard(manifest, shard))
 
     def _read_shard(self, manifest: Manifest, shard: Shard) -> dict[str, Array]:
         x, y = decode_shard_untrusted(manifest.data, shard, self.read(shard.blob))
@@ -155,14 +160,40 @@ class Executor:
     def _program(self, blob: BlobRef) -> Program:
         return self._compiled(blob.digest, lambda: self._graph(blob))
 
-    def _compiled(self, key: object, graph: Callable[[], Graph]) -> Program:
-        return _cached(self._programs, key, PROGRAMS_MAX, lambda: self._backend.compile(graph()))
+    def _compiled(self, key: object, make_graph: Callable[[], Graph]) -> Program:
+        program = self._programs.find(key)
+        if program is None:
+            graph = make_graph()
+            program = self._programs.get(key, arena_bytes(graph), lambda: self._backend.compile(graph))
+        return program
 
 
-def _cached(cache: dict[K, V], key: K, entries_max: int, make: Callable[[], V]) -> V:
-    """Return the cached value, making it if need be; the least recently used entry makes room."""
-    value = cache.pop(key) if key in cache else make()
-    while len(cache) >= entries_max:
-        del cache[next(iter(cache))]
-    cache[key] = value
-    return value
+class Recent(Generic[K, V]):
+    """Values by key; the least recently used ones make room for a new one before it is made."""
+
+    def __init__(self, entries_max: int, bytes_max: int = CACHE_BYTES_MAX) -> None:
+        self._entries_max = entries_max
+        self._bytes_max = bytes_max
+        self._entries: dict[K, tuple[V, int]] = {}  # oldest use first
+
+    def find(self, key: K) -> V | None:
+        """Return the value if it is kept."""
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return None
+        self._entries[key] = entry
+        return entry[0]
+
+    def get(self, key: K, size: int, make: Callable[[], V]) -> V:
+        """Return the value, of about `size` bytes, making it if need be."""
+        value = self.find(key)
+        if value is None:
+            while self._entries and (len(self._entries) >= self._entries_max or self._bytes + size > self._bytes_max):
+                del self._entries[next(iter(self._entries))]
+            value = make()
+            self._entries[key] = (value, size)
+        return value
+
+    @property
+    def _bytes(self) -> int:
+        return sum(size for _, size in self._entries.values())
