@@ -7,7 +7,7 @@ from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.collab.admission import check_job
 from synaptic_mesh.engine.limits import Limits
 from synaptic_mesh.engine.serialize import graph_from_bytes_untrusted
-from synaptic_mesh.engine.trace import Tensor, f32, i32, trace
+from synaptic_mesh.engine.trace import Tensor, exp, f32, i32, trace
 from synaptic_mesh.ledger.manifest import TensorSpec
 
 
@@ -93,3 +93,50 @@ def test_a_step_graph_that_carries_less(job):
 def test_an_aggregation_that_nobody_could_hold(job):
     with pytest.raises(LocalError, match="arena bytes"):
         check_job(*job, limits=Limits(arena_bytes_max=1 << 12))
+
+
+def with_shards(manifest, *rows):
+    shard = manifest.data.shards[0]
+    return replace(manifest, data=replace(manifest.data, shards=tuple(replace(shard, rows=count) for count in rows)))
+
+
+def with_test_rows(manifest, rows):
+    return replace(manifest, data=replace(manifest.data, test=replace(manifest.data.test, rows=rows)))
+
+
+COSTLY = {
+    # Each is work that the arithmetic of the step graph does not show.
+    "one update costs": lambda m: replace(m, inner_steps=1 << 28),
+    "a shard has 16777217 rows": lambda m: with_shards(m, 1 << 24, (1 << 24) + 1),
+}
+
+
+@pytest.mark.parametrize("named", COSTLY)
+def test_work_beside_arithmetic_is_bounded(job, named):
+    manifest, step, predict = job
+    with pytest.raises(LocalError) as error:
+        check_job(COSTLY[named](manifest), step, predict)
+    assert named in str(error.value)
+
+
+def test_evaluating_a_state_is_bounded(job):
+    """4,000 times exp for five rows at a time is an ordinary predict graph, until ten million rows are held out."""
+    manifest, step, _ = job
+
+    def heavy(tensors):
+        hidden = linear(tensors)
+        for _ in range(4_000):
+            hidden = exp(hidden)
+        return hidden @ tensors["layer1/weight"]
+
+    check_job(with_test_rows(manifest, 1 << 20), step, predictor(heavy))
+    with pytest.raises(LocalError, match="evaluating one state costs"):
+        check_job(with_test_rows(manifest, 10_000_000), step, predictor(heavy))
+
+
+def test_many_passes_over_one_row_count_as_work(job):
+    manifest, step, predict = job
+    enough = replace(with_shards(manifest, 1_000), inner_steps=1 << 24)
+    check_job(enough, step, predict)
+    with pytest.raises(LocalError, match="one update costs"):
+        check_job(with_shards(enough, 1), step, predict)

@@ -48,3 +48,12 @@ def test_seed_and_pass_matter():
 def test_sizes_out_of_range_are_refused_by_name(rows, batch):
     with pytest.raises(LocalError, match=str(rows if batch else batch)):
         next(iterate_batches(SEED, rows, batch))
+
+
+def test_a_batch_over_a_tiny_shard_costs_its_rows_and_not_their_square(monkeypatch):
+    """A sponsor chooses batch and shards. Joined one by one, a million passes copy four terabytes for one batch."""
+    joined = []
+    concatenate = np.concatenate
+    monkeypatch.setattr(np, "concatenate", lambda parts: joined.append(len(parts)) or concatenate(parts))
+    assert next(iterate_batches(SEED, 1, 500)).tolist() == [0] * 500
+    assert joined == [500]

@@ -55,6 +55,10 @@ def test_a_good_manifest_passes_and_its_escrow_covers_every_update(make_manifest
         ({"reward_per_update": -1}, "reward_per_update is -1"),
         ({"stake_per_update": 1 << 62}, "stake_per_update is"),
         ({"reward_per_update": (1 << 62) - 1}, "more than any supply"),
+        (
+            {"initial_state": BlobRef(bytes(32), 1 << 30), "step_graph": BlobRef(bytes(32), (1 << 30) + 1)},
+            "bytes of step",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(make_manifest: Any, changes: dict[str, Any], message: str) -> None:
@@ -100,3 +104,13 @@ def test_everything_at_its_bound_is_still_too_long_together(make_manifest: Any) 
     broken = replace(good, parameters=tensors, optimizer_state=tensors, optimizer_init=good.step_graph, data=data)
     with pytest.raises(LocalError, match="over the limit of 524288"):
         check_manifest(broken, good.semantics_id, 4)
+
+
+def test_what_every_validator_must_fetch_is_bounded_as_a_whole(make_manifest: Any) -> None:
+    manifest = make_manifest()
+    large = Shard(BlobRef(bytes(32), 1 << 30), 5)
+    fits = replace(manifest, data=replace(manifest.data, shards=(large,) * 15))
+    check_manifest(fits, fits.semantics_id, 4)
+    over = replace(manifest, data=replace(manifest.data, shards=(large,) * 16))
+    with pytest.raises(LocalError, match="bytes of all blobs together"):
+        check_manifest(over, over.semantics_id, 4)

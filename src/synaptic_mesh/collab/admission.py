@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.collab.aggregate import outer_step_graph, parameter_count
+from synaptic_mesh.collab.batches import ROWS_MAX as SHARD_ROWS_MAX
 from synaptic_mesh.collab.evaluate import FEATURES, TARGET, metrics_graph
 from synaptic_mesh.collab.tensors import with_rows
 from synaptic_mesh.engine.ir import Graph
@@ -17,8 +18,10 @@ from synaptic_mesh.ledger.manifest import Manifest, TensorSpec
 
 SCORES_RANK = 2
 UPDATE_FLOPS_MAX = 1 << 42
-"""Arithmetic of one update, inner steps times step graph: minutes on one slow core. More is refused, because every
-validator executes every update."""
+"""Work of one update, and again of evaluating one outer step: minutes on one slow core. More is refused, because every
+validator does it."""
+RUN_FLOPS, PASS_FLOPS, ROW_FLOPS = 1 << 14, 1 << 15, 1 << 6
+"""What a run of a graph, a pass over a shard and a row drawn cost beside arithmetic, about as many operations."""
 
 
 def check_job(manifest: Manifest, step: Graph, predict: Graph, limits: Limits = LIMITS) -> None:
@@ -27,10 +30,31 @@ def check_job(manifest: Manifest, step: Graph, predict: Graph, limits: Limits = 
     check_parameters(manifest)
     check_step_graph(manifest, step)
     check_predict_graph(manifest, predict)
-    cost = flops(step) * manifest.inner_steps
+    check_cost(manifest, step, predict)
+    admit(outer_step_graph(manifest.outer, manifest.workers_max, parameter_count(manifest)), limits)
+
+
+def check_cost(manifest: Manifest, step: Graph, predict: Graph) -> None:
+    """Raise LocalError if one update, or evaluating one state, takes longer than every validator must be able to."""
+    shard_rows = [shard.rows for shard in manifest.data.shards]
+    if max(shard_rows) > SHARD_ROWS_MAX:
+        raise LocalError(f"a shard has {max(shard_rows)} rows, the limit is {SHARD_ROWS_MAX}: cut the data into more")
+    passes = -(-manifest.batch // min(shard_rows))
+    drawing = PASS_FLOPS * passes + ROW_FLOPS * manifest.batch
+    cost = manifest.inner_steps * (run_cost(step) + drawing) + ROW_FLOPS * max(shard_rows)
     if cost > UPDATE_FLOPS_MAX:
         raise LocalError(f"one update costs {cost} FLOPs, the limit is {UPDATE_FLOPS_MAX}: lower inner_steps or batch")
-    admit(outer_step_graph(manifest.outer, manifest.workers_max, parameter_count(manifest)), limits)
+    batch = predict.nodes[predict.inputs[FEATURES]].shape[0]
+    cost = -(-manifest.data.test.rows // batch) * (run_cost(predict) + ROW_FLOPS * batch)
+    if cost > UPDATE_FLOPS_MAX:
+        raise LocalError(
+            f"evaluating one state costs {cost} FLOPs, the limit is {UPDATE_FLOPS_MAX}: use fewer held-out rows"
+        )
+
+
+def run_cost(graph: Graph) -> int:
+    """Return what one run costs with the writing, reading and hashing of its inputs, in FLOPs."""
+    return RUN_FLOPS + flops(graph) + sum(graph.nodes[index].size for index in graph.inputs.values())
 
 
 def check_row(manifest: Manifest) -> None:

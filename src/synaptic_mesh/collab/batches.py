@@ -43,8 +43,10 @@ def iterate_batches(order_seed: bytes, rows: int, batch: int) -> Iterator[Rows]:
         raise LocalError(f"a batch has 1 to {ROWS_MAX} rows, not {batch}")
     pending, pass_index = order_rows(order_seed, 0, rows), 1
     while True:
-        while len(pending) < batch:
-            pending = np.concatenate((pending, order_rows(order_seed, pass_index, rows)))
-            pass_index += 1
+        missing = -(-max(batch - len(pending), 0) // rows)  # passes; joined at once, so that tiny shards cost no more
+        if missing:
+            passes = [order_rows(order_seed, pass_index + more, rows) for more in range(missing)]
+            pending = np.concatenate((pending, *passes))
+            pass_index += missing
         yield pending[:batch]
         pending = pending[batch:]

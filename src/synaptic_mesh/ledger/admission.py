@@ -14,7 +14,9 @@ MANIFEST_VERSION = 1
 MANIFEST_BYTES_MAX = 1 << 19
 TEXT_CHARS_MAX = 128
 PREPARED_BYTES_MAX = 1 << 18
-BLOB_BYTES_MAX = 1 << 32
+BLOB_BYTES_MAX = 1 << 30
+JOB_BYTES_MAX = 1 << 34
+"""All blobs that a manifest names together: every validator fetches and keeps them."""
 TENSORS_MAX = 1_024
 """Tensors among the parameters, and again among the optimizer's state."""
 ROW_TENSORS_MAX = 16
@@ -78,9 +80,15 @@ def check_manifest(manifest: Manifest, semantics_id: bytes, validator_count: int
     _check_audit_rate(manifest.audit_rate_ppm, validator_count)
     _check_timing(manifest.timing)
     _check_economy(manifest)
+    _check_between(sum(blob.size for blob in _blobs(manifest)), 1, JOB_BYTES_MAX, "bytes of all blobs together")
     size = len(encode(manifest))
     if size > MANIFEST_BYTES_MAX:
         raise LocalError(f"manifest of {size} bytes is over the limit of {MANIFEST_BYTES_MAX}: use fewer shards")
+
+
+def _blobs(manifest: Manifest) -> list[BlobRef]:
+    shards = [shard.blob for shard in (*manifest.data.shards, manifest.data.test)]
+    return [manifest.step_graph, manifest.predict_graph, manifest.optimizer_init, manifest.initial_state, *shards]
 
 
 def _check_data(data: DataManifest) -> None:
