@@ -1,18 +1,27 @@
 """Exact engine backends by name, checked against the golden vectors before they are trusted."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.backend import Backend
 from synaptic_mesh.engine.reference import ReferenceBackend
 
-BACKENDS = ("wasm", "reference")
+BACKENDS = ("wasm", "native", "reference")
+EXTRAS = {"native": "llvmlite"}
+"""Backends that need a package which is installed on demand."""
+
+
+def is_installed(name: str) -> bool:
+    """True unless the backend needs a package that is not there."""
+    return name not in EXTRAS or find_spec(EXTRAS[name]) is not None
 
 
 def open_backend(name: str, cache: Path | None = None) -> Backend:
     """Return the backend `name`, qualified on this machine. `cache` keeps compiled programs between processes.
 
-    Raises LocalError for an unknown name, ResourceError when its bits differ from the golden vectors here.
+    Raises LocalError for an unknown name, and for "native" where llvmlite is not installed; ResourceError when its
+    bits differ from the golden vectors here.
     """
     if name == "reference":
         return ReferenceBackend()
@@ -20,4 +29,8 @@ def open_backend(name: str, cache: Path | None = None) -> Backend:
         from synaptic_mesh.workers.wasm_runtime import open_wasm_backend  # wasmtime takes its time to import
 
         return open_wasm_backend(cache)
+    if name == "native":
+        from synaptic_mesh.workers.native_runtime import open_native_backend  # llvmlite is an extra
+
+        return open_native_backend(cache)
     raise LocalError(f"backend {name!r} is not known; choose {' or '.join(BACKENDS)}")

@@ -1,0 +1,17 @@
+"""The native emitter: from a planned graph to LLVM IR as text, in the order in which a graph meets the files.
+
+profile    what a processor offers: lanes of a vector, registers, rounding instructions
+function   a function under construction: static single assignment, counted loops with carried values
+values     vectors as values: what the polynomials and fused elementwise chains are written against
+chain      a fused chain over one vector: load, compute, check, store
+elementwise, reduction, indexing      kernels of the element-by-element operations
+product    matrix products for operands that fit in cache, with a fused chain on every finished tile
+gemm       packed and blocked matrix products
+compiler   walks the plan, calls the kernels, and returns a `CompiledNative`
+peak       the register-only loop that measures what separate multiply and add can do at most
+
+Nothing here executes anything and nothing imports LLVM. No instruction carries a fast-math flag, so LLVM may neither
+fuse a product and a sum nor reorder: every operation is rounded by itself. No function calls anything outside its own
+module, so an object needs no library and no symbol of the process that loads it. Vectors run over outputs only, so
+every width has the bits of the reference.
+"""

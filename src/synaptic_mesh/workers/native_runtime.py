@@ -1,0 +1,273 @@
+"""Graphs as machine code: `NativeBackend` compiles them with LLVM, `NativeProgram` owns one arena.
+
+LLVM is an extra (llvmlite) and imported here only. Code is generated for a stated baseline (`engine.native.profile`),
+not for the exact processor, so a machine of the same family makes the same object. An object calls nothing outside
+itself; it is kept in the program cache and linked again in well under a millisecond. Native code has no sandbox: every
+address it touches was computed by our own planner from static shapes, indices are checked, and the golden vectors run
+before the backend is trusted.
+"""
+
+import ctypes
+import itertools
+import math
+import mmap
+import platform
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from synaptic_mesh.base.arrays import DTYPES, Array
+from synaptic_mesh.base.digests import blob_digest
+from synaptic_mesh.base.errors import LocalError, ResourceError
+from synaptic_mesh.base.ids import Digest
+from synaptic_mesh.engine.backend import StepInvalid, Trust
+from synaptic_mesh.engine.golden import check_backend
+from synaptic_mesh.engine.ir import Graph, verify
+from synaptic_mesh.engine.limits import admit
+from synaptic_mesh.engine.native.compiler import EMITTER_VERSION, INIT, NOT_FINITE, RUN, compile_native
+from synaptic_mesh.engine.native.profile import Profile, supported_profiles
+from synaptic_mesh.engine.serialize import graph_digest
+from synaptic_mesh.engine.wasm.compiler import Slot
+from synaptic_mesh.workers.float_environment import require_default, restore_default
+from synaptic_mesh.workers.program_cache import CachedProgram, CachedSlot, ProgramCache, program_key
+
+try:
+    import llvmlite
+    import llvmlite.binding as llvm
+except ImportError:
+    llvm = None
+
+OBJECTS_KEPT_MAX = 64
+"""Linked objects a backend keeps, so that a second program for the same graph costs only an arena."""
+STEPS_PER_CALL_MAX = 1 << 20
+LLVM_LEVEL = 2
+"""Optimisation of LLVM's code generator; no passes over the text run before it."""
+NARROW_CPUS = ("znver4",)
+"""Processors that carry out 512-bit instructions in halves: code for 256 bits is at least as fast there."""
+
+
+def require_llvm() -> None:
+    """Raise LocalError when llvmlite is not installed."""
+    if llvm is None:
+        raise LocalError("the native backend needs llvmlite, which is not installed: pip install llvmlite, or use wasm")
+
+
+def host_profiles() -> list[Profile]:
+    """Return the profiles that this machine can execute, the fastest first."""
+    require_llvm()
+    features = [name for name, present in llvm.get_host_cpu_features().items() if present]
+    profiles = supported_profiles(platform.machine(), features)
+    if llvm.get_host_cpu_name() in NARROW_CPUS:
+        profiles.sort(key=lambda profile: profile.name == "avx512")
+    return profiles
+
+
+class Loaded(NamedTuple):
+    """A linked object and its layout. The code lives as long as `tracker` does."""
+
+    tracker: Any
+    run: Any
+    init: Any
+    layout: CachedProgram
+
+
+class NativeBackend:
+    """Executes graphs as machine code. Exact only after `qualify` found the golden vectors' bits on this machine.
+
+    Threads may share a backend; each program belongs to one thread at a time. `profile`: one of `host_profiles()`.
+    """
+
+    name = "native"
+
+    def __init__(self, cache: ProgramCache | None = None, profile: Profile | None = None) -> None:
+        self.profile = profile or host_profiles()[0]
+        require_llvm()
+        self.trust = Trust.TOLERANT
+        self.cache = cache
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        self._linker = llvm.create_lljit_compiler(self.machine())
+        self._loaded: OrderedDict[Digest, Loaded] = OrderedDict()
+        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+
+    def machine(self) -> Any:
+        """Return LLVM's description of what to generate code for."""
+        target = llvm.Target.from_default_triple()
+        return target.create_target_machine(
+            cpu=self.profile.cpu, features="", opt=LLVM_LEVEL, codemodel="jitdefault", jit=True
+        )
+
+    def qualify(self) -> None:
+        """Run the golden vectors; afterwards `trust` is EXACT. Raises ResourceError naming the first that differ."""
+        failures = check_backend(self)
+        if failures:
+            raise ResourceError(
+                f"native {self.profile.name} code computes {len(failures)} golden vectors differently here, so it is "
+                "not used: " + "; ".join(failures[:3])
+            )
+        self.trust = Trust.EXACT
+
+    def compile(self, graph: Graph) -> "NativeProgram":
+        """Return a program for `graph`, its inputs zero. Raises LocalError when the graph breaks the IR's law or the
+        admission limits, ResourceError when the machine has no memory for it."""
+        return NativeProgram(graph, self.load(graph))
+
+    def load(self, graph: Graph) -> Loaded:
+        """Return the linked code of `graph`: from memory, from the cache, or newly built."""
+        digest = graph_digest(graph)
+        with self._lock:
+            loaded = self._loaded.get(digest)
+            if loaded is None:
+                verify(graph)
+                admit(graph)
+                loaded = self._loaded[digest] = self._from_cache(digest) or self._build(graph, digest)
+                if len(self._loaded) > OBJECTS_KEPT_MAX:
+                    self._loaded.popitem(last=False)
+            else:
+                self._loaded.move_to_end(digest)
+            return loaded
+
+    def _from_cache(self, digest: Digest) -> Loaded | None:
+        if self.cache is None:
+            return None
+        key = self._key(digest)
+        layout = self.cache.load(key)
+        if layout is None:
+            return None
+        try:
+            return self._link(layout)
+        except RuntimeError as error:
+            self.cache.discard(key, f"LLVM refused it: {error}")
+            return None
+
+    def _build(self, graph: Graph, digest: Digest) -> Loaded:
+        compiled = compile_native(graph, self.profile)
+        layout = CachedProgram(
+            wasm=b"",
+            native=self.assemble(compiled.text),
+            inputs=_cached_slots(compiled.inputs),
+            outputs=_cached_slots(compiled.outputs),
+            arena_bytes=compiled.arena_bytes,
+        )
+        if self.cache is not None:
+            self.cache.store(self._key(digest), layout)
+        return self._link(layout)
+
+    def assemble(self, text: str) -> bytes:
+        """Return the object of a module's text."""
+        module = llvm.parse_assembly(text)
+        return bytes(self.machine().emit_object(module))
+
+    def _link(self, layout: CachedProgram) -> Loaded:
+        """Return callable code. Raises RuntimeError for an object that LLVM does not accept."""
+        builder = llvm.JITLibraryBuilder().add_object_img(layout.native).export_symbol(RUN).export_symbol(INIT)
+        tracker = builder.link(self._linker, f"program{next(self._numbers)}")
+        run = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint64)(tracker[RUN])
+        init = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(tracker[INIT])
+        return Loaded(tracker, run, init, layout)
+
+    def _key(self, graph: Digest) -> Digest:
+        versions = f"llvmlite {llvmlite.__version__} LLVM {llvm.llvm_version_info}"
+        return program_key(graph, f"native emitter {EMITTER_VERSION}", versions, self.profile.name, f"O{LLVM_LEVEL}")
+
+
+def open_native_backend(cache_directory: Path | None = None, profile: Profile | None = None) -> NativeBackend:
+    """Return a qualified backend, with a program cache if a directory is given. Raises LocalError without llvmlite,
+    ResourceError when it fails the golden vectors."""
+    require_llvm()
+    backend = NativeBackend(ProgramCache(cache_directory) if cache_directory is not None else None, profile)
+    backend.qualify()
+    return backend
+
+
+class NativeProgram:
+    """One arena and the code that works on it. See `engine.backend.Program`. One thread at a time."""
+
+    def __init__(self, graph: Graph, loaded: Loaded) -> None:
+        self.graph = graph
+        self.layout = loaded.layout
+        self._code: Loaded | None = loaded
+        self._run = loaded.run
+        self._has_run = False
+        try:
+            self._arena = mmap.mmap(-1, self.layout.arena_bytes)  # zero, and aligned to a page
+        except OSError as error:
+            raise ResourceError(f"no memory for a program of {self.layout.arena_bytes} bytes: {error}") from None
+        self._memory = np.frombuffer(self._arena, np.uint8)
+        self._address = self._memory.ctypes.data
+        loaded.init(self._address)
+        self._inputs = {name: self._view(slot) for name, slot in self.layout.inputs.items()}
+        self._outputs = {name: self._view(slot) for name, slot in self.layout.outputs.items()}
+
+    def write(self, name: str, array: Array) -> None:
+        """Copy `array` into input `name`. Raises LocalError when dtype or shape differ from the graph's."""
+        view = self._inputs.get(name)
+        if view is None:
+            raise LocalError(f"the graph has no input {name!r}, only {sorted(self._inputs)}")
+        if array.shape != view.shape or array.dtype != view.dtype:
+            raise LocalError(f"input {name!r} is {view.dtype} {view.shape}, not {array.dtype} {array.shape}")
+        view[...] = array
+
+    def run(self) -> None:
+        """Execute once. Raises StepInvalid for a non-finite checked output or an index out of range, ResourceError
+        when the floating-point environment changed meanwhile."""
+        self.run_many(1)
+
+    def run_many(self, steps: int) -> None:
+        """Execute `steps` times in one call, carried inputs feeding the next step; stops at the first invalid one."""
+        if not 0 <= steps <= STEPS_PER_CALL_MAX:
+            raise LocalError(f"{steps} steps in one call: choose 0 to {STEPS_PER_CALL_MAX}")
+        if self._code is None:
+            raise LocalError("the program is closed")
+        restore_default()
+        flags = self._run(self._address, steps)
+        require_default()
+        if flags:
+            reason = "a checked output is not finite" if flags & NOT_FINITE else "an index is out of range"
+            raise StepInvalid(f"the step is invalid: {reason}")
+        self._has_run = self._has_run or steps > 0
+
+    def read(self, name: str) -> Array:
+        """Return a copy of output (or input) `name`. Before the first run, outputs that are no inputs are missing."""
+        if name in self._inputs and (name not in self._outputs or name in self.graph.carried or not self._has_run):
+            return self._inputs[name].copy()
+        if name not in self._outputs or not self._has_run:
+            raise LocalError(f"no value {name!r}: the graph has outputs {sorted(self._outputs)}; run it first")
+        return self._outputs[name].copy()
+
+    def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Write all `inputs`, run, and return every output by name."""
+        for name, array in inputs.items():
+            self.write(name, array)
+        self.run()
+        return {name: self.read(name) for name in self.graph.outputs}
+
+    def memory_digest(self) -> Digest:
+        """Return the digest of the whole arena: for tests that compare programs."""
+        return blob_digest(self._memory.tobytes())
+
+    def close(self) -> None:
+        """Release code and arena. Arrays that `read` returned are copies and stay valid."""
+        self._code = None
+        self._inputs.clear()
+        self._outputs.clear()
+
+    def __enter__(self) -> "NativeProgram":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _view(self, slot: CachedSlot) -> Array:
+        dtype = DTYPES[slot.dtype]
+        size = math.prod(slot.shape) * dtype.itemsize
+        return self._memory[slot.offset : slot.offset + size].view(dtype).reshape(slot.shape)
+
+
+def _cached_slots(slots: Mapping[str, Slot]) -> dict[str, CachedSlot]:
+    return {name: CachedSlot(slot.offset, slot.shape, slot.dtype.value) for name, slot in slots.items()}

@@ -1,0 +1,28 @@
+"""The emitter against the definition: random graphs, every bit, at every vector width that this machine has."""
+
+import pytest
+from random_graphs import differences
+
+from synaptic_mesh.engine.backend import Backend
+from synaptic_mesh.engine.ir import Op
+from synaptic_mesh.workers.native_runtime import NativeBackend, host_profiles
+
+pytest.importorskip("llvmlite")
+
+
+def backends() -> list[Backend]:
+    return [NativeBackend(profile=profile) for profile in host_profiles()]
+
+
+def test_random_graphs_have_the_bits_of_the_reference() -> None:
+    wrong, seen = differences(range(9000, 9060), 16, backends())
+    assert not wrong, "\n".join(wrong[:10])
+    assert all(seen[op.value] for op in Op), f"never drawn: {[op.value for op in Op if not seen[op.value]]}"
+    assert seen["valid"] >= 30
+    assert seen["invalid"] >= 5
+
+
+@pytest.mark.long
+def test_many_random_graphs_have_the_bits_of_the_reference() -> None:
+    wrong, _ = differences(range(10_000, 12_500), 22, backends())
+    assert not wrong, "\n".join(wrong[:10])
