@@ -20,6 +20,7 @@ from synaptic_mesh.consensus.core import Consensus
 from synaptic_mesh.identity.committee import Committee
 from synaptic_mesh.identity.keys import KeyPair
 from synaptic_mesh.ledger import events as ledger_events
+from synaptic_mesh.ledger.accounts import Account
 from synaptic_mesh.ledger.jobs import JobState, JobStatus
 from synaptic_mesh.ledger.ledger import Ledger, OrderedCommit
 from synaptic_mesh.ledger.signing import VerifiedTransaction, verify_transaction_untrusted
@@ -47,8 +48,13 @@ from synaptic_mesh.node.messages import (
     Transactions,
     VoteNote,
 )
-from synaptic_mesh.node.outbox import Outbox
+from synaptic_mesh.node.outbox import PENDING_MAX, Outbox
 
+MESSAGE_BYTES = 640 << 10
+"""Of transactions in one message; one transaction is never larger."""
+FOREIGN_TRANSACTIONS_MAX = 8_192
+FOREIGN_BYTES_MAX = 8 << 20
+"""What may wait in the pool when others' transactions are still taken: the rest of it is for this validator's own."""
 NewParticipant = Callable[[], Participant]
 
 
@@ -133,7 +139,9 @@ class Assembly:
     def handle_deadline(self, now_ms: int) -> list[Effect]:
         """Called at or after `deadline_ms()`."""
         self._route_consensus(self._core.handle_deadline(now_ms), now_ms)
-        self._send_transactions(self._outbox.resend(now_ms), now_ms)
+        late = self._outbox.resend(now_ms)
+        self._turn += bool(late)
+        self._send_transactions(late, now_ms)
         for participant in list(self._participants.values()):
             due = participant.deadline_ms()
             if due is not None and due <= now_ms:
@@ -169,9 +177,21 @@ class Assembly:
             raise PeerError(f"{len(transactions)} transactions in a message, over {TRANSACTIONS_PER_MESSAGE_MAX}")
         if not self.votes:
             raise PeerError("transactions are for validators; this node has no vote")
-        for data in transactions:
-            verify_transaction_untrusted(data, self._network, self._committee.epoch)
-        self._consensus(consensus.TransactionsSubmitted(transactions), now_ms)
+        pool = self._core.pool
+        if len(pool) >= FOREIGN_TRANSACTIONS_MAX or pool.bytes >= FOREIGN_BYTES_MAX:
+            raise PeerError(f"{len(pool)} transactions wait here already")
+        fresh = tuple(data for data in transactions if self._is_due_untrusted(data))
+        self._consensus(consensus.TransactionsSubmitted(fresh), now_ms)
+
+    def _is_due_untrusted(self, data: bytes) -> bool:
+        """Answer whether a signed transaction may run soon. One of a stranger to the ledger would take room in a block
+        and consume nothing.
+        """
+        transaction = verify_transaction_untrusted(data, self._network, self._committee.epoch).transaction
+        account = self.ledger.account(transaction.sender)
+        if account == Account():
+            raise PeerError(f"{transaction.sender[:4].hex()} has no account: it needs a transfer first")
+        return account.nonce <= transaction.nonce < account.nonce + PENDING_MAX
 
     def _consensus(self, event: consensus.Event, now_ms: int) -> None:
         self._route_consensus(self._core.handle(event, now_ms), now_ms)
@@ -217,8 +237,11 @@ class Assembly:
                     originals[verified.id] = data
         commit = committed.commit
         order = OrderedCommit(commit.index, commit.timestamp_ms, tuple(transactions))
+        nonce = self.ledger.account(self._peer).nonce
         events = self.ledger.apply(order)
-        changed = self._note(events, originals, transactions, now_ms)
+        for event in self._consumed(events, nonce):
+            self._send_transactions(self._outbox.consumed(event.nonce, event.id, now_ms), now_ms)
+        changed = self._note(events, originals, transactions)
         root = self.ledger.state_root()
         self._effects.append(
             CommitExecuted(
@@ -227,12 +250,26 @@ class Assembly:
         )
         return changed
 
+    def _consumed(
+        self, events: Sequence[ledger_events.LedgerEvent], nonce: int
+    ) -> list[ledger_events.TransactionApplied]:
+        """Return the events of transactions that used up a nonce of this account, the first being `nonce`. Others came
+        twice, or before their turn, and run later if at all.
+        """
+        found: list[ledger_events.TransactionApplied] = []
+        end = self.ledger.account(self._peer).nonce
+        for event in events:
+            if not isinstance(event, ledger_events.TransactionApplied) or event.sender != self._peer:
+                continue
+            if event.nonce == nonce + len(found) < end:
+                found.append(event)
+        return found
+
     def _note(
         self,
         events: Sequence[ledger_events.LedgerEvent],
         originals: dict[bytes, bytes],
         transactions: Sequence[VerifiedTransaction],
-        now_ms: int,
     ) -> list[bytes]:
         votes = {verified.id: verified.transaction for verified in transactions}
         changed: list[bytes] = []
@@ -243,8 +280,6 @@ class Assembly:
             self._effects.append(LedgerNote(event))
             if not isinstance(event, ledger_events.TransactionApplied):
                 continue
-            if event.sender == self._peer and (event.accepted or self.ledger.account(self._peer).nonce > event.nonce):
-                self._send_transactions(self._outbox.consumed(event.nonce, event.id, now_ms), now_ms)
             vote = votes.get(event.id)
             if event.accepted and vote is not None and isinstance(vote.action, VoteRoot):
                 self._effects.append(VoteNote(vote, originals[event.id]))
@@ -290,17 +325,41 @@ class Assembly:
         self._send_transactions([data], now_ms)
 
     def _send_transactions(self, transactions: Sequence[bytes], now_ms: int) -> None:
-        """A validator puts its transactions into its own blocks; others hand them to one validator, in turn."""
+        """A validator puts its transactions into its own blocks; others hand them to validators, one of them honest."""
         if not transactions:
             return
         if self.votes:
             self._consensus(consensus.TransactionsSubmitted(tuple(transactions)), now_ms)
             return
+        for part in in_messages(transactions):
+            payload = encode(Transactions(part))
+            for peer in self._proposers():
+                self._effects.append(SendMessage(peer, TOPIC_TRANSACTIONS, payload))
+
+    def _proposers(self) -> list[PeerId]:
+        """Connected validators with stake of v: more than what may lie, and swallow a worker's transaction until its
+        phase is over. They stay the same until something had to be sent again, so that nonces arrive in order.
+        """
         reachable = [peer for peer in self._connected if peer in self._committee]
-        if reachable:
-            self._turn += 1
-            payload = encode(Transactions(tuple(transactions)))
-            self._effects.append(SendMessage(reachable[self._turn % len(reachable)], TOPIC_TRANSACTIONS, payload))
+        first = self._turn % len(reachable) if reachable else 0
+        chosen: list[PeerId] = []
+        for peer in (*reachable[first:], *reachable[:first]):
+            if self._committee.is_valid(sum(map(self._committee.stake_of, chosen))):
+                break
+            chosen.append(peer)
+        return chosen
+
+
+def in_messages(transactions: Sequence[bytes]) -> list[tuple[bytes, ...]]:
+    """Return the transactions in order, in parts that one message each can carry."""
+    parts: list[tuple[bytes, ...]] = []
+    part: list[bytes] = []
+    for data in transactions:
+        if part and (len(part) == TRANSACTIONS_PER_MESSAGE_MAX or sum(map(len, part)) + len(data) > MESSAGE_BYTES):
+            parts.append(tuple(part))
+            part = []
+        part.append(data)
+    return [*parts, tuple(part)] if part else parts
 
 
 def is_over(state: JobState) -> bool:
