@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from synaptic_mesh.base.codec import encode
 from synaptic_mesh.base.digests import blob_digest
-from synaptic_mesh.collab.messages import JobChanged
+from synaptic_mesh.collab.messages import BlobFetched, BlobMissing, Failed, JobChanged
 from synaptic_mesh.ledger.events import Slashed, TransactionApplied, UpdateDropped
 from synaptic_mesh.ledger.jobs import JobStatus, Phase
 from synaptic_mesh.ledger.manifest import BlobRef
@@ -349,3 +349,12 @@ def test_stale_and_foreign_events_change_nothing(make_mesh):
         if not isinstance(event, JobChanged):
             assert peer.participant.handle(event, mesh.now_ms) == []
     assert peer.participant.handle_deadline(0) == []
+
+
+def test_answers_for_other_jobs_cost_no_look(make_mesh, monkeypatch):
+    """Every participant of a node hears every answer: with many jobs of many shards, looking each time is quadratic."""
+    mesh = make_mesh()
+    participant = mesh.peers[0].participant
+    monkeypatch.setattr(participant, "_look", lambda now_ms: pytest.fail("it looked"))
+    for event in (BlobFetched(bytes(32)), BlobMissing(bytes(32)), Failed(bytes(32), "disk")):
+        assert participant.handle(event, 0) == []

@@ -86,8 +86,8 @@ class Needs:
 
     # --- events
 
-    def note(self, event: Computed | Failed | BlobFetched | BlobMissing, now_ms: int) -> None:
-        """Take in an answer. One that nobody waits for changes nothing."""
+    def note(self, event: Computed | Failed | BlobFetched | BlobMissing, now_ms: int) -> bool:
+        """Take in an answer, and say whether somebody waited for it. Others change nothing."""
         match event:
             case Computed(key, result) if key in self._computing:
                 del self._computing[key]
@@ -102,7 +102,8 @@ class Needs:
                 pause_ms = self._pace.fetch_retry_ms << min(misses - 1, DOUBLINGS_MAX)
                 self._fetching[digest] = now_ms + min(pause_ms, self._pace.fetch_retry_ms_max)
             case _:
-                pass
+                return False
+        return True
 
     def forget_results(self, keep: bytes) -> None:
         """Drop all finished results but one: the outer step they belong to is over."""

@@ -73,8 +73,8 @@ class Participant:
         """Advance by one event; return what the shell must do, in order."""
         if isinstance(event, JobChanged):
             self._take_state(event.state)
-        else:
-            self._needs.note(event, now_ms)
+        elif not self._needs.note(event, now_ms):
+            return []  # of another job, or not waited for any more: a look costs time, and jobs may be many
         return self._look(now_ms)
 
     def handle_deadline(self, now_ms: int) -> list[Effect]:
