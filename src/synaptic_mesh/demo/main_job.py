@@ -14,6 +14,7 @@ from synaptic_mesh.demo.processes import NodeProcess, stop_all
 from synaptic_mesh.demo.scenario import LIAR, Scenario, write_scenario
 from synaptic_mesh.demo.tracker import NodeView, Tracker
 from synaptic_mesh.node.journal import describe_metrics
+from synaptic_mesh.storage.directory import disk_errors
 
 JOB_TIMEOUT_S = 300.0
 """A job of the default length takes well under a minute; a mesh that needs longer than this has lost progress."""
@@ -38,9 +39,10 @@ def run_main_job(directory: Path, seed: int, outer_steps: int, on_refresh: OnRef
     nodes = directory / "nodes"
     scenario = write_scenario(nodes, seed, outer_steps, time.time_ns() // 1_000_000)
     tracker = Tracker({member.name: member.role for member in scenario.members})
-    asyncio.run(_play(scenario, tracker, on_refresh))
-    wall_s = time.monotonic() - started_s
-    _keep_run(scenario.members[0].directory / "run", directory)
+    with disk_errors(directory):
+        asyncio.run(_play(scenario, tracker, on_refresh))
+        wall_s = time.monotonic() - started_s
+        _keep_run(scenario.members[0].directory / "run", directory)
     return judge(scenario, tracker, directory, wall_s)
 
 
