@@ -62,7 +62,7 @@ def test_a_blob_that_was_not_wanted_for_a_look_is_asked_for_again():
 
 
 def test_a_missing_blob_is_asked_for_after_a_pause_that_doubles():
-    needs = Needs(ME, Pace(fetch_retry_ms=50, fetch_retry_ms_max=150))
+    needs = Needs(ME, Pace(fetch_retry_ms=50, fetch_retry_ms_max=150, settled_ms=10_000))
     look(needs, blobs=[A])
     for misses, (now_ms, due_ms) in enumerate([(0, 50), (50, 150), (150, 300), (300, 450)]):
         assert needs.is_settled(A) == (misses >= 3)
@@ -70,7 +70,7 @@ def test_a_missing_blob_is_asked_for_after_a_pause_that_doubles():
         assert needs.deadline_ms() == due_ms
         assert look(needs, due_ms - 1, blobs=[A]) == []
         assert look(needs, due_ms, blobs=[A]) == [FetchBlob(A, HOLDERS)]
-        assert needs.deadline_ms() is None
+        assert needs.deadline_ms() == 10_000
 
 
 def test_fetches_in_flight_are_bounded_in_the_order_of_asking():
@@ -78,6 +78,23 @@ def test_fetches_in_flight_are_bounded_in_the_order_of_asking():
     assert look(needs, blobs=[B, A, C]) == [FetchBlob(B, HOLDERS), FetchBlob(A, HOLDERS)]
     needs.note(BlobFetched(A.digest), 0)
     assert look(needs, blobs=[B, A, C]) == [FetchBlob(C, HOLDERS)]
+
+
+def test_a_silent_holder_keeps_no_place_and_no_report():
+    """Its fetch ends only at the transport's time-out: until then eight such held up every other blob."""
+    needs = Needs(ME, Pace(fetches_max=2, settled_ms=100))
+    assert look(needs, 0, blobs=[A, B, C]) == [FetchBlob(A, HOLDERS), FetchBlob(B, HOLDERS)]
+    assert needs.deadline_ms() == 100
+    assert not needs.is_settled(A)
+    assert look(needs, 99, blobs=[A, B, C]) == []
+    assert look(needs, 100, blobs=[A, B, C]) == [FetchBlob(C, HOLDERS)]
+    assert needs.is_settled(A)
+    assert not needs.is_settled(C)
+    assert needs.deadline_ms() == 200
+    assert look(needs, 200, blobs=[A, B, C]) == []
+    assert needs.deadline_ms() is None
+    assert needs.note(BlobFetched(A.digest), 250)
+    assert look(needs, 250, blobs=[A, B, C]) == []
 
 
 def test_one_task_at_a_time_and_a_result_is_kept(tasks):

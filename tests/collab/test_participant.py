@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from synaptic_mesh.base.codec import encode
 from synaptic_mesh.base.digests import blob_digest
-from synaptic_mesh.collab.messages import BlobFetched, BlobMissing, Failed, JobChanged
+from synaptic_mesh.collab.messages import BlobFetched, BlobMissing, Failed, FetchBlob, JobChanged
 from synaptic_mesh.ledger.events import Slashed, TransactionApplied, UpdateDropped
 from synaptic_mesh.ledger.jobs import JobStatus, Phase
 from synaptic_mesh.ledger.manifest import BlobRef
@@ -355,6 +355,23 @@ def test_answers_for_other_jobs_cost_no_look(make_mesh, monkeypatch):
     """Every participant of a node hears every answer: with many jobs of many shards, looking each time is quadratic."""
     mesh = make_mesh()
     participant = mesh.peers[0].participant
-    monkeypatch.setattr(participant, "_look", lambda now_ms: pytest.fail("it looked"))
+    monkeypatch.setattr(participant, "_look", lambda _now_ms: pytest.fail("it looked"))
     for event in (BlobFetched(bytes(32)), BlobMissing(bytes(32)), Failed(bytes(32), "disk")):
         assert participant.handle(event, 0) == []
+
+
+def test_a_worker_that_never_answers_for_its_delta_harms_itself_alone(make_mesh, monkeypatch):
+    """Neither giving nor refusing it, for longer than the phase: the others' updates were dropped, with a fee."""
+    mesh = make_mesh(workers=1, terms={"outer_steps": 1})
+    silent = mesh.peers[4].key.peer_id
+    answer = mesh.carry_out
+
+    def carry_out(peer, effect):
+        hangs = isinstance(effect, FetchBlob) and silent in effect.holders and effect.blob.digest not in peer.blobs
+        return None if hangs else answer(peer, effect)
+
+    monkeypatch.setattr(mesh, "carry_out", carry_out)
+    state = mesh.run()
+    honest = sorted(peer.key.peer_id for peer in mesh.peers[:4])
+    assert included(state) == [honest]
+    assert [event.worker for event in mesh.events if isinstance(event, UpdateDropped)] == [silent]

@@ -49,6 +49,9 @@ class Pace(msgspec.Struct, frozen=True):
     fetch_retry_ms_max: int = 2_000
     settled_misses: int = 3
     """A blob that was missing so often is not waited for: with the pauses above, after 150 ms."""
+    settled_ms: int = 1_000
+    """Nor is one that was asked for so long ago: its holder may be silent on purpose. Its fetch goes on, and the next
+    blob is fetched beside it."""
     compute_retry_ms: int = 2_000
     """After a failure of this machine."""
 
@@ -72,6 +75,10 @@ class Needs:
         """Digest -> None while the fetch runs, else the time from which it may be asked for again."""
         self._misses: dict[bytes, int] = {}
         """Digest -> how often its fetch failed."""
+        self._asked_ms: dict[bytes, int] = {}
+        """Digest of a blob that is being fetched -> when it was first asked for."""
+        self._wake_ms: int | None = None
+        """When a fetch will have taken so long that something else no longer waits for it."""
         self._results: dict[bytes, Result] = {}
         self._computing: dict[bytes, int | None] = {}
         """Task key -> None while the task runs, else as above."""
@@ -111,7 +118,8 @@ class Needs:
 
     def deadline_ms(self) -> int | None:
         """When something that failed may be asked for again."""
-        return min((at for at in (*self._fetching.values(), *self._computing.values()) if at is not None), default=None)
+        times = (*self._fetching.values(), *self._computing.values(), self._wake_ms)
+        return min((at for at in times if at is not None), default=None)
 
     # --- one look
 
@@ -119,6 +127,7 @@ class Needs:
         """Start a look."""
         self._now_ms = now_ms
         self._wanted, self._effects, self._blobs, self._tasks = set(), [], {}, {}
+        self._wake_ms = None
 
     def hold(self, source: Source) -> bool:
         """Want a blob; answer whether it lies here."""
@@ -135,8 +144,12 @@ class Needs:
         return all(held)
 
     def is_settled(self, blob: BlobRef) -> bool:
-        """Answer whether a wanted blob lies here or was missing so often that waiting longer may not help."""
-        return blob.digest in self._held or self._misses.get(blob.digest, 0) >= self._pace.settled_misses
+        """Answer whether a wanted blob lies here, or was missing so often, or takes so long, that waiting longer may
+        not help.
+        """
+        if blob.digest in self._held or self._misses.get(blob.digest, 0) >= self._pace.settled_misses:
+            return True
+        return self._is_overdue(blob.digest)
 
     def result(self, task: Task) -> Result | None:
         """Want a task's result; return it when it is there."""
@@ -166,24 +179,39 @@ class Needs:
         for digest in [digest for digest in self._fetching if digest not in self._wanted]:
             del self._fetching[digest]
         self._misses = {digest: count for digest, count in self._misses.items() if digest in self._fetching}
+        self._asked_ms = {digest: at for digest, at in self._asked_ms.items() if digest in self._fetching}
         self._held &= self._wanted
         self._done &= self._wanted
-        fetches = [
-            FetchBlob(self._blobs[digest].blob, self._holders(self._blobs[digest]))
-            for digest in self._start(self._fetching, self._blobs, self._pace.fetches_max)
-        ]
+        computing = sum(at is None for at in self._computing.values())
         computes = [
-            Compute(key, self._tasks[key]) for key in self._start(self._computing, self._tasks, self._pace.computes_max)
+            Compute(key, self._tasks[key])
+            for key in self._start(self._computing, self._tasks, self._pace.computes_max - computing)
         ]
-        return [*cancelled, *self._effects, *fetches, *computes]
+        return [*cancelled, *self._effects, *self._start_fetches(), *computes]
 
-    def _start(self, waiting: dict[bytes, int | None], wanted: Iterable[bytes], in_flight_max: int) -> list[bytes]:
+    def _start_fetches(self) -> list[FetchBlob]:
+        """A fetch that takes too long leaves its place to the next: silent holders must not keep others' blobs away."""
+        running = [digest for digest, at in self._fetching.items() if at is None]
+        places = self._pace.fetches_max - sum(not self._is_overdue(digest) for digest in running)
+        started = self._start(self._fetching, self._blobs, max(places, 0))
+        for digest in started:
+            self._asked_ms.setdefault(digest, self._now_ms)
+            self._is_overdue(digest)
+        return [FetchBlob(self._blobs[digest].blob, self._holders(self._blobs[digest])) for digest in started]
+
+    def _is_overdue(self, digest: bytes) -> bool:
+        """Answer whether a blob was first asked for long ago; if not, look again when it will have been."""
+        due_ms = self._asked_ms.get(digest, self._now_ms) + self._pace.settled_ms
+        if due_ms > self._now_ms:
+            self._wake_ms = min(self._wake_ms or due_ms, due_ms)
+        return due_ms <= self._now_ms
+
+    def _start(self, waiting: dict[bytes, int | None], wanted: Iterable[bytes], places: int) -> list[bytes]:
         """Choose, in the order of asking, what is put under way now."""
-        free = in_flight_max - sum(at is None for at in waiting.values())
         ready = [key for key in wanted if (at := waiting.get(key, self._now_ms)) is not None and at <= self._now_ms]
-        for key in ready[:free]:
+        for key in ready[:places]:
             waiting[key] = None
-        return ready[:free]
+        return ready[:places]
 
     def _holders(self, source: Source) -> tuple[bytes, ...]:
         """Where to look: the first ones, then the others in an order of our own, so that not all ask the same one."""
