@@ -8,7 +8,9 @@ from typing import Any, cast
 import pytest
 
 from synaptic_mesh.base.ids import Digest
+from synaptic_mesh.collab.messages import BlobFetched, BlobMissing, FetchBlob
 from synaptic_mesh.identity.keys import KeyPair
+from synaptic_mesh.ledger.manifest import BlobRef
 from synaptic_mesh.node.assembly import Assembly
 from synaptic_mesh.node.messages import Effect, Notice
 from synaptic_mesh.node.run import Node
@@ -78,3 +80,44 @@ def test_a_damaged_log_is_reported_cut_and_not_trusted(directory: Path) -> None:
     assert [effect.text for effect in seen if isinstance(effect, Notice)] == [
         "the log is damaged at record 5 (its check does not fit): what follows is fetched again"
     ]
+
+
+class Asking(Started):
+    """Asks for one blob, and keeps the answer."""
+
+    def __init__(self, blob: BlobRef) -> None:
+        self._blob = blob
+        self.answers: list[object] = []
+        self.answered = asyncio.Event()
+
+    def start(self, records: Sequence[bytes], _now_ms: int, *, is_log_whole: bool) -> list[Effect]:
+        super().start(records, _now_ms, is_log_whole=is_log_whole)
+        return [FetchBlob(self._blob, ())]
+
+    def handle(self, event: object, _now_ms: int) -> list[Effect]:
+        self.answers.append(event)
+        self.answered.set()
+        return []
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_damaged_blob_counts_as_missing(tmp_path: Path, damaged: bool) -> None:
+    store = BlobStore(tmp_path / "blobs", durable=False)
+    digest = store.put(b"a shard of the data")
+    if damaged:
+        (path,) = (tmp_path / "blobs").glob("??/*")
+        path.write_bytes(b"a shard of the date")
+
+    async def play() -> list[object]:
+        asking = Asking(BlobRef(digest, 19))
+        network = MeshNetwork(MemoryHub().attach(KEY.peer_id), KEY, cast(Any, Digest(bytes(32))), incarnation=1)
+        log = WriteAheadLog(tmp_path / "log", durable=False)
+        blobs = BlobStore(tmp_path / "blobs", durable=False)
+        node = Node(cast(Assembly, asking), network, log, blobs, cast(Any, None), lambda _: None)
+        running = asyncio.create_task(node.run())
+        await asyncio.wait_for(asking.answered.wait(), 20)
+        node.stop()
+        await running
+        return asking.answers
+
+    assert asyncio.run(play()) == [BlobMissing(digest) if damaged else BlobFetched(digest)]

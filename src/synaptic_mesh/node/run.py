@@ -248,7 +248,7 @@ class Node:
     async def _fetch(self, effect: FetchBlob) -> None:
         digest = Digest(effect.blob.digest)
         try:
-            if not await asyncio.to_thread(self._blobs.has, digest):
+            if await asyncio.to_thread(self._blobs.get, digest) is None:  # not there, or damaged and now removed
                 holders = [PeerId(holder) for holder in effect.holders]
                 data = await self.network.fetch_blob(digest, effect.blob.size, holders)
                 await asyncio.to_thread(self._blobs.put, data)
