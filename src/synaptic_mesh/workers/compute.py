@@ -55,6 +55,9 @@ class ComputeShell:
             return Computed(key, self._carry_out(task))
         except (PeerError, ResourceError, LocalError) as error:
             return Failed(key, str(error))
+        except MemoryError:
+            self._updates.clear()  # what one job needs must not end a node that serves others
+            return Failed(key, "this machine has too little memory for the task")
 
     def _carry_out(self, task: Task) -> Result:
         match task:
