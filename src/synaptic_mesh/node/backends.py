@@ -3,8 +3,9 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.base.errors import LocalError, ResourceError
 from synaptic_mesh.engine.backend import Backend
+from synaptic_mesh.engine.golden import check_backend
 from synaptic_mesh.engine.reference import ReferenceBackend
 
 BACKENDS = ("wasm", "native", "reference")
@@ -24,7 +25,7 @@ def open_backend(name: str, cache: Path | None = None) -> Backend:
     bits differ from the golden vectors here.
     """
     if name == "reference":
-        return ReferenceBackend()
+        return qualified_reference()
     if name == "wasm":
         from synaptic_mesh.workers.wasm_runtime import open_wasm_backend  # wasmtime takes its time to import
 
@@ -34,3 +35,16 @@ def open_backend(name: str, cache: Path | None = None) -> Backend:
 
         return open_native_backend(cache)
     raise LocalError(f"backend {name!r} is not known; choose {' or '.join(BACKENDS)}")
+
+
+def qualified_reference() -> ReferenceBackend:
+    """Return the reference interpreter. It defines the bits, but numpy computes them: a build of numpy that rounds
+    differently, or a thread that flushes subnormals, must not pass for the definition.
+    """
+    backend = ReferenceBackend()
+    failures = check_backend(backend)
+    if failures:
+        raise ResourceError(
+            f"numpy computes {len(failures)} golden vectors differently here: " + "; ".join(failures[:3])
+        )
+    return backend
