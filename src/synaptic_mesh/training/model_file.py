@@ -29,11 +29,13 @@ FILE_BYTES_MAX = 1 << 30
 
 
 class ModelManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The JSON form. `columns` and `classes` repeat for people what `prepared` says to machines."""
+    """The JSON form. `audit`, `columns` and `classes` repeat for people what other fields say to machines."""
 
     schema: str
     model: str
     task: str
+    audit: str
+    """"audited", or "unaudited": nobody but the trainer re-executed the updates."""
     target: list[str]
     classes: list[str]
     columns: list[str]
@@ -49,6 +51,7 @@ def model_manifest(model: TrainedModel) -> ModelManifest:
         schema=SCHEMA,
         model=model.spec,
         task=model.prepared.task,
+        audit=model.provenance.audit_label,
         target=list(model.prepared.target_names),
         classes=list(target.classes) if isinstance(target, ClassTarget) else [],
         columns=[column.name for column in model.prepared.columns],
