@@ -588,3 +588,29 @@ def test_quorum_is_counted_in_stake(make_mesh: Any) -> None:
     mesh.work()
     mesh.report(absent=[1, 2, 3])
     assert mesh.job.phase is Phase.AUDIT
+
+
+def test_a_lying_auditor_and_a_slow_one_cannot_fail_every_attempt(mesh: Any) -> None:
+    """V0 commits to invented verdicts, so V1 and V2 make the quorum that starts the grace period, and V3 misses it."""
+    mesh.start()
+    for attempt in (0, 1):
+        assert mesh.job.attempt == attempt
+        mesh.work()
+        mesh.report()
+        mesh.audit(absent=[3], wrong=[0])
+        mesh.wait(1_000)
+        mesh.reveal(absent=[3], wrong=[0])
+        assert mesh.job.phase is Phase.WORK
+    mesh.work()
+    mesh.report()
+    mesh.audit(absent=[3], wrong=[0])
+    mesh.wait(1_000)
+    mesh.send(mesh.validators[3], mesh.commitment(mesh.validators[3]))
+    mesh.commit()
+    mesh.reveal(absent=[3], wrong=[0])
+    mesh.wait(1_000)
+    mesh.send(mesh.validators[3], mesh.verdicts(mesh.validators[3]))
+    mesh.commit()
+    mesh.vote_all()
+    assert (mesh.job.step, mesh.job.attempt) == (1, 0)
+    assert not mesh.seen(Slashed)

@@ -41,6 +41,9 @@ from synaptic_mesh.ledger.step_actions import accepted_updates
 CLOSE_NUMERATOR, CLOSE_DENOMINATOR = 9, 10
 """Share of the assigned updates after which the rest has only the grace period."""
 
+PATIENT_ATTEMPT = 2
+"""From this attempt on (the first is 0) auditors have the whole of their deadlines."""
+
 
 def advance_job(context: CommitContext, job: Job) -> bool:
     """Make every transition that is due. Returns whether the job changed."""
@@ -165,7 +168,7 @@ def _advance_audit(context: CommitContext, job: Job) -> bool:
     if _expired(context, job):
         _fail_attempt(context, job, "no quorum of validators committed verdicts")
         return True
-    return quorum and _hurry(context, job)
+    return quorum and _hurry_auditors(context, job)
 
 
 def _advance_reveal(context: CommitContext, job: Job) -> bool:
@@ -174,7 +177,7 @@ def _advance_reveal(context: CommitContext, job: Job) -> bool:
     if complete or _expired(context, job):
         _judge_updates(context, job)
         return True
-    return context.committee.is_quorum(_stake(context, now.reveals)) and _hurry(context, job)
+    return context.committee.is_quorum(_stake(context, now.reveals)) and _hurry_auditors(context, job)
 
 
 def _judge_updates(context: CommitContext, job: Job) -> None:
@@ -307,6 +310,14 @@ def _hurry(context: CommitContext, job: Job) -> bool:
     job.now.hurried = True
     job.phase_deadline_ms = min(job.phase_deadline_ms, context.progress_ms + job.manifest.timing.grace_ms)
     return True
+
+
+def _hurry_auditors(context: CommitContext, job: Job) -> bool:
+    """As `_hurry`, but not in the third attempt and later, nor in the last. A quorum that has spoken may hold f stake
+    of liars with invented verdicts; were it always enough, they and one slow honest validator could fail every attempt.
+    """
+    patient_attempt = min(PATIENT_ATTEMPT, job.manifest.timing.attempts_max - 1)
+    return job.attempt < patient_attempt and _hurry(context, job)
 
 
 def _expired(context: CommitContext, job: Job) -> bool:
