@@ -50,6 +50,8 @@ def test_a_good_manifest_passes_and_its_escrow_covers_every_update(make_manifest
         ({"enrol_ms": 0}, "enrol_ms is 0"),
         ({"work_ms": 1 << 40}, "work_ms is"),
         ({"grace_ms": -1}, "grace_ms is -1"),
+        ({"grace_ms": 499}, "grace_ms is 499"),
+        *(({name: 999}, f"{name} is 999") for name in ("work_ms", "available_ms", "audit_ms", "root_ms")),
         ({"attempts_max": 0}, "attempts_max is 0"),
         ({"challenge_steps": 1001}, "challenge_steps is 1001"),
         ({"reward_per_update": -1}, "reward_per_update is -1"),
@@ -114,3 +116,8 @@ def test_what_every_validator_must_fetch_is_bounded_as_a_whole(make_manifest: An
     over = replace(manifest, data=replace(manifest.data, shards=(large,) * 16))
     with pytest.raises(LocalError, match="bytes of all blobs together"):
         check_manifest(over, over.semantics_id, 4)
+
+
+def test_one_validator_alone_may_be_in_a_hurry(make_manifest: Any) -> None:
+    manifest = make_manifest(grace_ms=0, work_ms=1, available_ms=1, audit_ms=1, root_ms=1)
+    check_manifest(manifest, manifest.semantics_id, 1)

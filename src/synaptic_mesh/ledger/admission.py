@@ -32,6 +32,9 @@ ASSIGNMENTS_MAX = 1 << 20
 CLIP_ITERATIONS_MAX = 64
 DURATION_MS_MAX = 30 * 24 * 3600 * 1000
 """30 days: the longest deadline."""
+PHASE_MS_MIN = 1_000
+GRACE_MS_MIN = 500
+"""In a network of several: who needs a commit or two to answer must not be fined because a sponsor was in a hurry."""
 ENROL_MS_MAX = 24 * 3600 * 1000
 """1 day: submitting costs nothing, so an empty job must not stay open for long."""
 ATTEMPTS_MAX = 100
@@ -78,7 +81,7 @@ def check_manifest(manifest: Manifest, semantics_id: bytes, validator_count: int
     _check_outer(manifest.outer)
     _check_workers(manifest)
     _check_audit_rate(manifest.audit_rate_ppm, validator_count)
-    _check_timing(manifest.timing)
+    _check_timing(manifest.timing, validator_count)
     _check_economy(manifest)
     _check_between(sum(blob.size for blob in _blobs(manifest)), 1, JOB_BYTES_MAX, "bytes of all blobs together")
     size = len(encode(manifest))
@@ -133,11 +136,12 @@ def _check_audit_rate(rate_ppm: int, validator_count: int) -> None:
     )
 
 
-def _check_timing(timing: Timing) -> None:
+def _check_timing(timing: Timing, validator_count: int) -> None:
+    phase_ms_min, grace_ms_min = (PHASE_MS_MIN, GRACE_MS_MIN) if validator_count > 1 else (1, 0)
     _check_between(timing.enrol_ms, 1, ENROL_MS_MAX, "enrol_ms")
     for name in ("work_ms", "available_ms", "audit_ms", "root_ms"):
-        _check_between(getattr(timing, name), 1, DURATION_MS_MAX, name)
-    _check_between(timing.grace_ms, 0, DURATION_MS_MAX, "grace_ms")
+        _check_between(getattr(timing, name), phase_ms_min, DURATION_MS_MAX, name)
+    _check_between(timing.grace_ms, grace_ms_min, DURATION_MS_MAX, "grace_ms")
     _check_between(timing.challenge_ms, 0, DURATION_MS_MAX, "challenge_ms")
     _check_between(timing.challenge_steps, 0, CHALLENGE_STEPS_MAX, "challenge_steps")
     _check_between(timing.attempts_max, 1, ATTEMPTS_MAX, "attempts_max")
