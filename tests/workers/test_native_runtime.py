@@ -17,7 +17,7 @@ from synaptic_mesh.engine.backend import StepInvalid, Trust
 from synaptic_mesh.engine.composites import cross_entropy, dense, relu
 from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.native.compiler import compile_native
-from synaptic_mesh.engine.native.profile import AVX2
+from synaptic_mesh.engine.native.profile import AVX2, NEON
 from synaptic_mesh.engine.optimizers import SGD, Tensors, training_step
 from synaptic_mesh.engine.reference import ReferenceBackend
 from synaptic_mesh.engine.trace import Builder, Tensor, exp, f32, floor, gather, i32, matmul, trace
@@ -247,6 +247,17 @@ def test_nothing_is_fused() -> None:
     if backend.profile == AVX2:
         loose = text.replace(" = fadd ", " = fadd contract ").replace(" = fmul ", " = fmul contract ")
         assert "vfm" in assembly(backend, loose)
+
+
+def test_nothing_is_fused_for_aarch64() -> None:
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    machine = llvm.Target.from_triple("aarch64-unknown-linux-gnu").create_target_machine(cpu=NEON.cpu, opt=2)
+    text = compile_native(everything(), NEON).text
+    assert "fmul\tv" in machine.emit_assembly(llvm.parse_assembly(text))
+    assert "fmla" not in machine.emit_assembly(llvm.parse_assembly(text))
+    loose = text.replace(" = fadd ", " = fadd contract ").replace(" = fmul ", " = fmul contract ")
+    assert "fmla" in machine.emit_assembly(llvm.parse_assembly(loose))
 
 
 def assembly(backend: NativeBackend, text: str) -> str:

@@ -25,7 +25,7 @@ from synaptic_mesh.engine.planner import Plan
 from synaptic_mesh.engine.wasm.chain import is_constant_view, splat_bits
 from synaptic_mesh.engine.wasm.compiler import Slot
 
-EMITTER_VERSION = 1
+EMITTER_VERSION = 2
 """Raised whenever the same graph would give another text; part of every cache key."""
 NOT_FINITE = 1
 RUN, INIT = "run", "init"

@@ -17,10 +17,13 @@ from synaptic_mesh.engine.native.function import Function, Index
 from synaptic_mesh.engine.native.profile import Profile
 from synaptic_mesh.engine.native.values import FLOAT, Value, VectorOps
 
-K_BLOCK = 256
-ROW_BLOCK_STRIPS = 12
+K_BLOCK = 512
+"""Steps of a block: C is read and written once for each."""
+ROW_BLOCK_STRIPS = 18
 COLUMN_BLOCK = 1024
+"""Columns of a block, before they are rounded down to whole panels."""
 SCRATCH_ALIGNMENT = 64
+CACHE_LINE_BYTES = 64
 
 
 class Layout(NamedTuple):
@@ -45,27 +48,32 @@ def k_block(k: int) -> int:
 def workspace_bytes(profile: Profile, k: int, n: int) -> int:
     """Return how much scratch memory a product needs: panels of B, strips of A, one tile, and room behind them."""
     mr, nr = profile.tile_rows, profile.tile_vectors * profile.lanes
-    columns = -(-min(n, COLUMN_BLOCK) // nr) * nr
+    columns = -(-min(n, _column_block(profile)) // nr) * nr
     return 4 * (k_block(k) * (columns + ROW_BLOCK_STRIPS * mr) + mr * nr) + 4 * SCRATCH_ALIGNMENT
+
+
+def _column_block(profile: Profile) -> int:
+    nr = profile.tile_vectors * profile.lanes
+    return max(1, COLUMN_BLOCK // nr) * nr
 
 
 def gemm_functions(profile: Profile, layout: Layout) -> list[Function]:
     """Return the functions of one layout, the entry last: gemm_L_R(a, a_row, a_k, b, b_k, b_column, c, m, k, n, kc,
     work)."""
     suffix = f"_{layout.left}_{layout.right}"
-    tile = _micro_kernel(profile, f"tile{suffix}")
+    tiles = [_micro_kernel(profile, f"tile{v}{suffix}", v) for v in range(1, profile.tile_vectors + 1)]
     left = _pack_left(profile, f"pack_a{suffix}", layout.left)
     right = _pack_right(profile, f"pack_b{suffix}", layout.right)
-    return [tile, left, right, _gemm(profile, suffix)]
+    return [*tiles, left, right, _gemm(profile, suffix)]
 
 
-def _micro_kernel(profile: Profile, name: str) -> Function:
-    """tile(a, b, c, c_stride, steps, first): C tile (+)= packed A strip times packed B panel. With `first` the
-    accumulators start at +0, else at C."""
+def _micro_kernel(profile: Profile, name: str, nv: int) -> Function:
+    """tile(a, b, c, c_stride, steps, first): C tile (+)= packed A strip times the first `nv` vectors of a packed B
+    panel. With `first` the accumulators start at +0, else at C."""
     params = [("ptr", "%a"), ("ptr", "%b"), ("ptr", "%c"), ("i64", "%stride"), ("i64", "%steps"), ("i1", "%first")]
     f = Function(name, params, inline=False)
     ops = VectorOps(f, profile, profile.lanes)
-    mr, nv, size = profile.tile_rows, profile.tile_vectors, 4 * profile.lanes
+    mr, size = profile.tile_rows, 4 * profile.lanes
     rows = ["%c"]
     for _ in range(mr - 1):
         rows.append(f.at(rows[-1], "%stride"))
@@ -86,8 +94,12 @@ def _micro_kernel(profile: Profile, name: str) -> Function:
             for v, column in enumerate(columns):
                 product = ops.mul(one, Value(column, FLOAT))
                 after.append(ops.add(Value(sums[row * nv + v], FLOAT), product).text)
-        return [f.at(a, 4 * mr), f.at(b, size * nv), *after]
+        return [f.at(a, 4 * mr), f.at(b, size * profile.tile_vectors), *after]
 
+    below = f.mul("%stride", mr)
+    for row in rows:  # C below this tile is next: it is on its way while this tile is computed
+        for at in range(0, size * nv, CACHE_LINE_BYTES):
+            f.line(f"call void @llvm.prefetch.p0(ptr {f.at(f.at(row, below), at)}, i32 0, i32 3, i32 1)")
     carried = [("ptr", "%a"), ("ptr", "%b"), *((ops.float, value) for value in sums)]
     done = f.loop(0, "%steps", 1, step, carried)[2:]
     for number, value in enumerate(done):
@@ -147,7 +159,7 @@ def _transpose(f: Function, rows: list[str], k: str, target: str) -> list[str]:
     offset = f.mul(k, 4)
     for first in range(0, len(rows), 4):
         group = rows[first : first + 4]
-        lines = [f.load("<4 x float>", f.at(row, offset)) for row in (group * 2)[:4]]
+        lines = [f.load("<4 x float>", f.at(row, offset)) for row in (group * 4)[:4]]
         low, high = (0, 4, 1, 5), (2, 6, 3, 7)
         pairs = [(f.lanes(a, FLOAT, 4, p, b)) for p in (low, high) for a, b in ((lines[0], lines[1]), lines[2:])]
         for step in range(4):
@@ -213,7 +225,7 @@ def _gemm(profile: Profile, suffix: str) -> Function:
         return f.least(f.sub(total, start), width)
 
     def columns(jc: str, _: list[str]) -> list[str]:
-        nc = clipped(jc, "%n", COLUMN_BLOCK)
+        nc = clipped(jc, "%n", _column_block(profile))
 
         def steps(p0: str, _: list[str]) -> list[str]:
             kc = clipped(p0, "%k", "%kc")
@@ -235,7 +247,7 @@ def _gemm(profile: Profile, suffix: str) -> Function:
         f.loop(0, "%k", "%kc", steps)
         return []
 
-    f.loop(0, "%n", COLUMN_BLOCK, columns)
+    f.loop(0, "%n", _column_block(profile), columns)
     return f
 
 
@@ -265,16 +277,23 @@ def _tiles(f: Function, profile: Profile, suffix: str, w: _Block) -> None:
             full = f.value(f"and i1 {full_width}, {f.value(f'icmp eq i64 {mc}, {mr}')}")
             target = f.at(w.c, f.add(f.mul(ir, w.stride), f.mul(jr, 4)))
 
-            def call(c: str, stride: Index) -> Callable[[], None]:
+            def call(c: str, stride: Index, vectors: int) -> Callable[[], None]:
                 arguments = f"ptr {pa[0]}, ptr {pb[0]}, ptr {c}, i64 {stride}, i64 {w.kc}, i1 {w.first}"
-                return lambda: f.line(f"call void @tile{suffix}({arguments})")
+                return lambda: f.line(f"call void @tile{vectors}{suffix}({arguments})")
+
+            def narrowest(vectors: int) -> None:
+                if vectors == profile.tile_vectors:
+                    call(w.scratch, 4 * nr, vectors)()
+                    return
+                covers = f.value(f"icmp ule i64 {nc}, {vectors * profile.lanes}")
+                f.branch(covers, call(w.scratch, 4 * nr, vectors), lambda: narrowest(vectors + 1))
 
             def edge() -> None:
                 _copy_tile(f, (w.scratch, 4 * nr), (target, w.stride), mc, nc)
-                call(w.scratch, 4 * nr)()
+                narrowest(1)
                 _copy_tile(f, (target, w.stride), (w.scratch, 4 * nr), mc, nc)
 
-            f.branch(full, call(target, w.stride), edge)
+            f.branch(full, call(target, w.stride, profile.tile_vectors), edge)
             return [f.at(pa[0], f.mul(w.kc, 4 * mr))]
 
         f.loop(0, w.mc, mr, strip, [("ptr", w.strips)])

@@ -19,9 +19,10 @@ NARROW_ROWS_MAX = 10
 """Rows of a tile that is one vector wide."""
 ROW_VECTORS_MAX = 8
 """Vectors of a tile in one row: enough independent sums to hide the latency of an addition."""
-PACK_ROWS_MIN = 48
+PACK_ROWS_MIN = 64
 """Rows of A from which packing B in panels pays."""
-L1_BYTES = 32 << 10
+PACK_BYTES_MIN = 128 << 10
+"""Extent of B in memory from which packing it pays."""
 BLOCK_BYTES = 512 << 10
 """Rows of A that are kept in the second-level cache while they meet every panel."""
 UNROLL_SUMS = 8
@@ -55,7 +56,7 @@ class Product(NamedTuple):
         """B is packed when its columns are not neighbours, or when its panels are read often and lie far apart."""
         if self.b_column != 4 and self.n > 1:
             return True
-        return self.m >= PACK_ROWS_MIN and self.k * self.b_k > L1_BYTES
+        return self.m >= PACK_ROWS_MIN and self.k * self.b_k >= PACK_BYTES_MIN
 
     def workspace_bytes(self, profile: Profile) -> int:
         """Scratch memory of packed panels, and room behind them."""

@@ -28,7 +28,7 @@ class Profile(NamedTuple):
 
 SSE2 = Profile("sse2", "x86-64", 4, 12, False, 6)
 AVX2 = Profile("avx2", "x86-64-v3", 8, 12, True, 6)
-AVX512 = Profile("avx512", "x86-64-v4", 16, 24, True, 12)
+AVX512 = Profile("avx512", "x86-64-v4", 16, 24, True, 8)
 NEON = Profile("neon", "generic", 4, 24, True, 8)
 X86_PROFILES = {profile.name: profile for profile in (SSE2, AVX2, AVX512)}
 _NEEDS = {

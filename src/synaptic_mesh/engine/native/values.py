@@ -178,7 +178,7 @@ INTRINSICS = ("minimum", "maximum", "copysign"), ("roundeven", "floor", "fabs", 
 
 def declarations(widths: tuple[int, ...]) -> str:
     """Return the declarations of everything that `VectorOps` calls."""
-    lines = []
+    lines = ["declare void @llvm.prefetch.p0(ptr, i32, i32, i32)"]
     for width in widths:
         vector = f"<{width} x float>"
         lines += [f"declare {vector} @llvm.{name}.v{width}f32({vector}, {vector})" for name in INTRINSICS[0]]
