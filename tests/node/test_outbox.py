@@ -4,13 +4,14 @@ from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.base.ids import NetworkId
 from synaptic_mesh.identity.keys import KeyPair
 from synaptic_mesh.ledger.signing import VerifiedTransaction, verify_transaction_untrusted
-from synaptic_mesh.ledger.transactions import JoinJob
+from synaptic_mesh.ledger.transactions import ActionUnion, JoinJob, ReportAvailable, StepRef, Transfer
 from synaptic_mesh.node import outbox as module
 from synaptic_mesh.node.outbox import Outbox
 
 KEY = KeyPair(bytes(range(32)))
 NETWORK = NetworkId(bytes(32))
 ACTION = JoinJob(bytes(32))
+REF = StepRef(bytes(32), 0, 0, bytes(32))
 
 
 def opened(data: bytes) -> VerifiedTransaction:
@@ -59,3 +60,13 @@ def test_too_many_waiting_actions_are_refused(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(LocalError, match="2 transactions"):
         outbox.submit(ACTION, 0)
     assert Outbox(KEY, NETWORK, 0).deadline_ms() is None
+
+
+@pytest.mark.parametrize("action", [Transfer(bytes(32), 1 << 64), ReportAvailable(REF, (bytes(1 << 20),))])
+def test_what_cannot_travel_takes_no_nonce(action: ActionUnion) -> None:
+    """Else every later action of the account would wait for it for ever."""
+    outbox = Outbox(KEY, NETWORK, 0)
+    with pytest.raises(LocalError):
+        outbox.submit(action, 0)
+    assert outbox.pending_count == 0
+    assert opened(outbox.submit(ACTION, 0)).transaction.nonce == 0

@@ -7,18 +7,11 @@ the ledger refuses to apply twice (everything about jobs) may be given to an out
 are made.
 """
 
-from synaptic_mesh.base.codec import encode
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.base.ids import Digest, NetworkId
 from synaptic_mesh.identity.keys import KeyPair
-from synaptic_mesh.ledger.transactions import (
-    SIGNING_DOMAIN,
-    ActionUnion,
-    SignedTransaction,
-    Transaction,
-    encode_transaction,
-    transaction_id,
-)
+from synaptic_mesh.ledger.signing import sign_transaction
+from synaptic_mesh.ledger.transactions import ActionUnion, Transaction, encode_transaction, transaction_id
 
 PENDING_MAX = 1_024
 """Actions waiting at once; the participant asks for a handful per outer step."""
@@ -58,16 +51,16 @@ class Outbox:
         return len(self._pending)
 
     def submit(self, action: ActionUnion, now_ms: int) -> bytes:
-        """Sign `action` with the next nonce and return the transaction's bytes. Raises LocalError when too
-        many wait.
+        """Sign `action` with the next nonce and return the transaction's bytes. Raises LocalError when too many wait,
+        or it is too large, or has a number too large, to travel.
         """
         if len(self._pending) >= PENDING_MAX:
             raise LocalError(f"{PENDING_MAX} transactions of this node already wait: is the mesh making progress?")
         nonce = self._next_nonce
-        self._next_nonce += 1
-        body = encode_transaction(Transaction(self._network, self._epoch, self._key.peer_id, nonce, action))
-        data = encode(SignedTransaction(body, self._key.sign(SIGNING_DOMAIN, body)))
-        self._pending[nonce] = Pending(action, nonce, data, transaction_id(body), now_ms)
+        transaction = Transaction(self._network, self._epoch, self._key.peer_id, nonce, action)
+        data = sign_transaction(self._key, transaction)
+        self._next_nonce += 1  # not before: a nonce that nothing travels with would hold up all later ones
+        self._pending[nonce] = Pending(action, nonce, data, transaction_id(encode_transaction(transaction)), now_ms)
         return data
 
     def consumed(self, nonce: int, transaction: Digest, now_ms: int) -> list[bytes]:
