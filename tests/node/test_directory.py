@@ -63,6 +63,14 @@ def test_bad_settings_name_the_field(directory: Path, text: str, named: str) -> 
         read_node(directory)
 
 
+def test_one_changed_byte_of_genesis_is_another_network(directory: Path) -> None:
+    path = directory / "genesis"
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"test", b"tess"))
+    with pytest.raises(LocalError, match="of network"):
+        read_node(directory)
+
+
 def test_an_existing_directory_is_not_overwritten(directory: Path) -> None:
     with pytest.raises(ResourceError, match="cannot write"):
         write_node(directory, read_node(directory))

@@ -12,7 +12,7 @@ from synaptic_mesh.base.errors import LocalError, PeerError, ResourceError
 from synaptic_mesh.base.ids import DIGEST_BYTES
 from synaptic_mesh.identity.certificates import Credentials
 from synaptic_mesh.identity.keys import KeyPair
-from synaptic_mesh.ledger.genesis import GENESIS_BYTES_MAX, Genesis, load_genesis_untrusted, save_genesis
+from synaptic_mesh.ledger.genesis import GENESIS_BYTES_MAX, Genesis, load_genesis_untrusted, network_id, save_genesis
 from synaptic_mesh.ledger.manifest import Manifest
 from synaptic_mesh.ledger.transactions import TRANSACTION_BYTES_MAX
 from synaptic_mesh.node.settings import NodeSettings, load_settings, save_settings
@@ -41,7 +41,8 @@ def write_node(directory: Path, files: NodeFiles) -> None:
         if files.job is not None:
             body = encode(files.job)
             (directory / "job").write_bytes(blob_digest(body) + body)
-        save_settings(directory, files.settings)
+        network = network_id(files.genesis).hex()
+        save_settings(directory, msgspec.structs.replace(files.settings, network=network))
     except OSError as error:
         raise ResourceError(f"cannot write the node directory {directory}: {error.strerror}") from None
 
@@ -49,10 +50,17 @@ def write_node(directory: Path, files: NodeFiles) -> None:
 def read_node(directory: Path) -> NodeFiles:
     """Read what `write_node` wrote. Raises LocalError or ResourceError naming the file that is missing or damaged."""
     job = directory / "job"
+    settings, genesis = load_settings(directory), read_genesis(directory / "genesis")
+    found = network_id(genesis).hex()
+    if found != settings.network:
+        raise LocalError(
+            f"{directory / 'genesis'} is of network {found[:16]}, node.toml names {settings.network[:16] or 'none'}: "
+            "put back the file that was changed"
+        )
     return NodeFiles(
-        settings=load_settings(directory),
+        settings=settings,
         key=KeyPair(read_file(directory / "key")),
-        genesis=read_genesis(directory / "genesis"),
+        genesis=genesis,
         credentials=_decode(directory / "credentials", Credentials, 1 << 20),
         job=_read_job(job) if job.exists() else None,
     )

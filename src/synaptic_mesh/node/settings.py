@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from synaptic_mesh.base.errors import LocalError, ResourceError
+from synaptic_mesh.node.backends import BACKENDS
 
 FILE_NAME = "node.toml"
 
@@ -40,10 +41,12 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: str
     """"host:port" to listen on."""
     peers: tuple[PeerSettings, ...] = ()
+    network: str = ""
+    """Id of the network in hex, written with the directory: one changed byte of `genesis` would be another network."""
     works: bool = True
     """Offer this node's stake as a worker for every job that opens."""
     backend: str = "wasm"
-    """Exact engine backend: "wasm", or "reference" (slow)."""
+    """Exact engine backend: "wasm", "native" (needs llvmlite), or "reference" (slow)."""
     pacing: PacingSettings = PacingSettings()
 
 
@@ -73,8 +76,8 @@ def load_settings(directory: Path) -> NodeSettings:
         settings = msgspec.toml.decode(text, type=NodeSettings)
     except (msgspec.MsgspecError, ValueError) as error:
         raise LocalError(f"{path}: {error}") from None
-    if settings.backend not in {"wasm", "reference"}:
-        raise LocalError(f"{path}: backend is {settings.backend!r}; use 'wasm' or 'reference'")
+    if settings.backend not in BACKENDS:
+        raise LocalError(f"{path}: backend is {settings.backend!r}; choose {' or '.join(BACKENDS)}")
     return settings
 
 

@@ -116,7 +116,7 @@ def check_hyperparameters(hyperparameters: Hyperparameters) -> None:
     for name in ("learning_rate", "outer_learning_rate", "clip_factor"):
         value = getattr(hyperparameters, name)
         if not (math.isfinite(value) and 1e-30 < value < 1e30):
-            raise LocalError(f"{name} {value} must be a positive number")
+            raise LocalError(f"{name} {value} must be a number above 1e-30 and below 1e30")
     if not 0 <= hyperparameters.outer_momentum < 1:
         raise LocalError(f"outer_momentum {hyperparameters.outer_momentum} must be at least 0 and below 1")
     make_optimizer(hyperparameters.optimizer, hyperparameters.learning_rate)
