@@ -375,3 +375,14 @@ def test_a_worker_that_never_answers_for_its_delta_harms_itself_alone(make_mesh,
     honest = sorted(peer.key.peer_id for peer in mesh.peers[:4])
     assert included(state) == [honest]
     assert [event.worker for event in mesh.events if isinstance(event, UpdateDropped)] == [silent]
+
+
+def test_a_participant_does_not_grow_with_the_steps_of_its_job(make_mesh):
+    mesh = make_mesh(terms={"outer_steps": 9})
+
+    def sizes(step):
+        mesh.run(until=lambda state: state.step == step and state.phase is Phase.WORK)
+        needs = [vars(peer.participant._needs) for peer in mesh.peers]
+        return [{name: len(value) for name, value in one.items() if hasattr(value, "__len__")} for one in needs]
+
+    assert sizes(3) == sizes(8)
