@@ -10,19 +10,24 @@ from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.reference import ReferenceBackend
 from synaptic_mesh.engine.trace import f32, gather, i32, trace
 from synaptic_mesh.workers.native_runtime import open_native_backend
+from synaptic_mesh.workers.switching import open_switching_backend
 from synaptic_mesh.workers.wasm_runtime import open_wasm_backend
 
 ONE = np.ones(3, np.float32)
 
 
-@pytest.fixture(scope="module", params=["reference", "wasm", "native"])
+@pytest.fixture(scope="module", params=["reference", "wasm", "native", "switching"])
 def backend(request: pytest.FixtureRequest) -> Backend:
     if request.param == "reference":
         return ReferenceBackend()
     if request.param == "wasm":
         return open_wasm_backend()
     pytest.importorskip("llvmlite")
-    return open_native_backend()
+    if request.param == "native":
+        return open_native_backend()
+    switching = open_switching_backend()
+    request.addfinalizer(switching.close)
+    return switching
 
 
 def step() -> Graph:
