@@ -1,5 +1,7 @@
 """What every backend promises (`engine.backend`), run against each of them."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -17,17 +19,15 @@ ONE = np.ones(3, np.float32)
 
 
 @pytest.fixture(scope="module", params=["reference", "wasm", "native", "switching"])
-def backend(request: pytest.FixtureRequest) -> Backend:
-    if request.param == "reference":
-        return ReferenceBackend()
-    if request.param == "wasm":
-        return open_wasm_backend()
-    pytest.importorskip("llvmlite")
-    if request.param == "native":
-        return open_native_backend()
-    switching = open_switching_backend()
-    request.addfinalizer(switching.close)
-    return switching
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    if request.param in ("native", "switching"):
+        pytest.importorskip("llvmlite")
+    if request.param == "switching":
+        with open_switching_backend() as switching:
+            yield switching
+    else:
+        openers = {"reference": ReferenceBackend, "wasm": open_wasm_backend, "native": open_native_backend}
+        yield openers[request.param]()
 
 
 def step() -> Graph:
