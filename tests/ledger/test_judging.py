@@ -1,3 +1,6 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
 from synaptic_mesh.base.ids import PeerId
 from synaptic_mesh.identity.committee import committee_of
 from synaptic_mesh.ledger.jobs import UpdateState
@@ -53,3 +56,27 @@ def test_stake_decides_and_not_heads() -> None:
     committee = committee_of(0, dict(zip(AUDITORS, [7, 1, 1, 1], strict=True)))
     truth, auditors = find_truth({AUDITORS[0]: verdict(), AUDITORS[1]: verdict("e")}, committee)
     assert (truth, auditors) == (verdict(), (AUDITORS[0],))
+
+
+@given(data=st.data())
+def test_up_to_f_of_lying_stake_neither_convicts_the_honest_nor_pays_a_liar(data: st.DataObject) -> None:
+    """Whatever stakes there are, whoever of the honest is absent, and whatever the liars agree on."""
+    stakes = data.draw(st.lists(st.integers(1, 50), min_size=1, max_size=7))
+    auditors = [PeerId(bytes([letter]) * 32) for letter in range(1, len(stakes) + 1)]
+    committee = committee_of(0, dict(zip(auditors, stakes, strict=True)))
+    parts = st.sampled_from("dtxe")
+    liars: set[PeerId] = set()
+    for auditor in data.draw(st.permutations(auditors)):
+        if sum(map(committee.stake_of, (*liars, auditor))) <= committee.faulty_stake_max:
+            liars.add(auditor)
+    present = data.draw(st.sets(st.sampled_from(auditors)))
+    invented = st.builds(verdict, parts, parts, parts)
+    verdicts = {auditor: data.draw(invented) if auditor in liars else verdict() for auditor in present}
+    claim = data.draw(st.builds(update, parts, parts, st.sampled_from(["", "d", "t", "x", "e"])))
+    found = judge(claim, verdicts, committee)
+    assert (claim == update()) <= (found.outcome in (Outcome.ACCEPTED, Outcome.UNDECIDED))
+    assert (found.outcome is Outcome.ACCEPTED) <= (claim == update())
+    if len(present - liars) == len(auditors) - len(liars):
+        assert found.outcome is not Outcome.UNDECIDED
+    if found.outcome is Outcome.ACCEPTED:
+        assert all(verdicts[auditor] == verdict() for auditor in found.auditors)
