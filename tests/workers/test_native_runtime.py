@@ -22,6 +22,7 @@ from synaptic_mesh.engine.optimizers import SGD, Tensors, training_step
 from synaptic_mesh.engine.reference import ReferenceBackend
 from synaptic_mesh.engine.trace import Builder, Tensor, exp, f32, floor, gather, i32, matmul, trace
 from synaptic_mesh.workers import float_environment, native_runtime
+from synaptic_mesh.workers.explain import explain_native
 from synaptic_mesh.workers.native_runtime import NativeBackend, host_profiles, open_native_backend
 from synaptic_mesh.workers.program_cache import ProgramCache
 
@@ -242,11 +243,11 @@ def undefined_symbols(data: bytes) -> list[str]:
 def test_nothing_is_fused() -> None:
     backend = NativeBackend(profile=AVX2) if AVX2 in host_profiles() else NativeBackend()
     text = compile_native(everything(), backend.profile).text
-    assert "vfm" not in assembly(backend, text)
+    assert "vfm" not in backend.assembly(text)
     assert "fast" not in text
     if backend.profile == AVX2:
         loose = text.replace(" = fadd ", " = fadd contract ").replace(" = fmul ", " = fmul contract ")
-        assert "vfm" in assembly(backend, loose)
+        assert "vfm" in backend.assembly(loose)
 
 
 def test_nothing_is_fused_for_aarch64() -> None:
@@ -260,8 +261,13 @@ def test_nothing_is_fused_for_aarch64() -> None:
     assert "fmla" in machine.emit_assembly(llvm.parse_assembly(loose))
 
 
-def assembly(backend: NativeBackend, text: str) -> str:
-    return str(backend.machine().emit_assembly(llvm.parse_assembly(text)))
+def test_explain_shows_plan_text_and_assembly() -> None:
+    report = explain_native(counter())
+    assert report.profile == host_profiles()[0].name
+    assert "fused (3,)" in report.plan
+    assert "define i32 @run(ptr %arena, i64 %steps)" in report.text
+    assert "run:" in report.assembly
+    assert report.sizes["object_bytes"] > 0
 
 
 # --- bits -------------------------------------------------------------------------------------------------------------

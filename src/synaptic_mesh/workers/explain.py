@@ -8,6 +8,7 @@ import wasmtime
 from synaptic_mesh.base.codec import Record
 from synaptic_mesh.engine.ir import Graph, format_graph, verify
 from synaptic_mesh.engine.limits import admit, flops
+from synaptic_mesh.engine.native.compiler import compile_native
 from synaptic_mesh.engine.planner import format_plan
 from synaptic_mesh.engine.wasm.compiler import compile_graph
 from synaptic_mesh.engine.wasm.wat import module_text
@@ -51,3 +52,38 @@ def explain(graph: Graph) -> Explanation:
         module_text(compiled.module),
         sizes,
     )
+
+
+class NativeExplanation(Record):
+    """What LLVM makes of a graph: its plan, the module's text, the assembly, and figures."""
+
+    profile: str
+    plan: str
+    text: str
+    assembly: str
+    sizes: dict[str, float]
+
+
+def explain_native(graph: Graph) -> NativeExplanation:
+    """Compile `graph` anew to machine code for this processor and return everything about it. Raises LocalError as
+    `NativeBackend.compile` does, and where llvmlite is not installed."""
+    from synaptic_mesh.workers.native_runtime import NativeBackend  # llvmlite is an extra
+
+    verify(graph)
+    admit(graph)
+    backend = NativeBackend()
+    started = time.perf_counter()
+    compiled = compile_native(graph, backend.profile)
+    generated = time.perf_counter()
+    found = backend.assemble(compiled.text)
+    done = time.perf_counter()
+    sizes = {
+        "text_bytes": len(compiled.text),
+        "object_bytes": len(found),
+        "arena_bytes": compiled.arena_bytes,
+        "kernels_count": len(compiled.plan.kernels),
+        "generate_ms": (generated - started) * 1e3,
+        "compile_ms": (done - generated) * 1e3,
+    }
+    plan = format_plan(compiled.graph, compiled.plan)
+    return NativeExplanation(backend.profile.name, plan, compiled.text, backend.assembly(compiled.text), sizes)

@@ -160,8 +160,11 @@ class NativeBackend:
 
     def assemble(self, text: str) -> bytes:
         """Return the object of a module's text."""
-        module = llvm.parse_assembly(text)
-        return bytes(self.machine().emit_object(module))
+        return bytes(self.machine().emit_object(llvm.parse_assembly(text)))
+
+    def assembly(self, text: str) -> str:
+        """Return the assembly of a module's text, for people."""
+        return str(self.machine().emit_assembly(llvm.parse_assembly(text)))
 
     def _link(self, layout: CachedProgram) -> Loaded:
         """Return callable code. Raises RuntimeError for an object that LLVM does not accept."""
