@@ -102,7 +102,7 @@ def test_one_validator_may_leave_its_own_work_unaudited(make_manifest: Any) -> N
 def test_everything_at_its_bound_is_still_too_long_together(make_manifest: Any) -> None:
     good = make_manifest()
     tensors = tuple(TensorSpec(f"{index:04d}" + "ß" * 124, "f32", (1 << 30,)) for index in range(1024))
-    data = replace(good.data, shards=good.data.shards * 512, prepared=bytes(1 << 16))
+    data = replace(good.data, shards=good.data.shards * 128, prepared=bytes(1 << 18))
     broken = replace(good, parameters=tensors, optimizer_state=tensors, optimizer_init=good.step_graph, data=data)
     with pytest.raises(LocalError, match="over the limit of 524288"):
         check_manifest(broken, good.semantics_id, 4)

@@ -22,7 +22,8 @@ TENSORS_MAX = 1_024
 ROW_TENSORS_MAX = 16
 TENSOR_RANK_MAX = 8
 TENSOR_ELEMENTS_MAX = 1 << 31
-SHARDS_MAX = 4_096
+SHARDS_MAX = 1_024
+"""Each look of a participant at the job names all of them."""
 ROWS_MAX = 1 << 31
 WORKERS_MAX = 256
 BATCH_MAX = 1 << 20
