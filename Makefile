@@ -1,10 +1,11 @@
 # Everything a newcomer needs: `make demo` and `make test`. Both install into .venv first; nothing but Python >= 3.11 and make is needed.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format sim sim-long test-long bench lock clean docs
+.PHONY: help install demo test check format sim sim-long test-long bench bench-rivals lock clean docs
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+RIVALS := .venv-rivals
 SEED ?= 1
 SEEDS ?= 1000
 
@@ -47,10 +48,20 @@ test-long: $(STAMP) ## The suites that take many minutes
 bench: $(STAMP) ## Benchmarks of the engine next to numpy
 	@$(BIN)/synaptic bench engine
 
+bench-rivals: $(RIVALS)/.installed ## The same next to torch, onnxruntime and jax too, in an environment of its own
+	@$(RIVALS)/bin/synaptic bench engine
+
+$(RIVALS)/.installed: lock.txt bench/rivals.txt pyproject.toml tools/make_venv.sh
+	@sh tools/make_venv.sh $(RIVALS)
+	@$(RIVALS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r lock.txt
+	@$(RIVALS)/bin/python -m pip install --quiet --disable-pip-version-check -r bench/rivals.txt
+	@$(RIVALS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
 lock: $(STAMP) ## Resolve the dependencies anew and write lock.txt (needs uv on the PATH)
 	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url --no-annotate --upgrade --quiet -o $(VENV)/lock.body
 	@{ sed -n '/^#/p;/^[^#]/q' lock.txt; cat $(VENV)/lock.body; } > $(VENV)/lock.new && mv $(VENV)/lock.new lock.txt
 
 clean: ## Remove what the targets above have made
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(RIVALS) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -14,8 +14,8 @@ import msgspec
 import pytest
 import typer
 
-from synaptic_mesh.bench.harness import Comparison, Spread
-from synaptic_mesh.bench.record import Bar, BenchRecord, Machine
+from synaptic_mesh.bench.programs import ProgramCost
+from synaptic_mesh.bench.record import SCHEMA_VERSION, Bar, BenchRecord, Calibration, Machine, Peak, Result
 from synaptic_mesh.cli.main import app
 from synaptic_mesh.cli.output import Exit
 
@@ -253,8 +253,10 @@ def test_fields_of_a_benchmark() -> None:
         return {prefix + name for name in kind.__struct_fields__}
 
     printed = names(BenchRecord) - {"schema"}
-    printed |= names(Machine, "machine.") | names(Comparison, "comparisons[].") | names(Bar, "bars[].")
-    assert printed | names(Spread, "comparisons[].ours.") == documented("bench engine")
+    printed |= names(Machine, "machine.") | names(Result, "results[].") | names(Bar, "bars[].")
+    printed |= names(ProgramCost, "programs[].") | names(Peak, "peak_gflops.") | names(Calibration, "calibration.")
+    assert printed == documented("bench engine")
+    assert f"`synaptic.bench.engine/{SCHEMA_VERSION}`" in section("bench engine")
 
 
 def test_lines_of_a_journal() -> None:

@@ -1,103 +1,162 @@
 """The suite's parts on small work; the figures themselves are `synaptic bench engine`'s business."""
 
-import json
-from pathlib import Path
-
+import msgspec
 import numpy as np
 import pytest
 
+from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.base.errors import LocalError, ResourceError
-from synaptic_mesh.bench.engine_suite import (
-    GEMM,
-    RATE,
-    ROWS,
-    STEP,
-    classifier_step,
-    format_record,
-    ours_step,
-    run_engine_suite,
-    step_data,
-)
-from synaptic_mesh.bench.harness import Comparison, Spread
-from synaptic_mesh.bench.record import (
-    Bar,
-    BenchRecord,
-    describe_machine,
-    find_commit,
-    from_json,
-    to_json,
-    write_record,
-)
-from synaptic_mesh.bench.rivals import NumpyStep
+from synaptic_mesh.bench import engine_suite
+from synaptic_mesh.bench.cases import Case, Mode
+from synaptic_mesh.bench.contestant import Prepared
+from synaptic_mesh.bench.engine_suite import BARS, HELD, Settings, judge, measure_case, run_engine_suite
+from synaptic_mesh.bench.ours import MEASURED, Ours, open_ours
+from synaptic_mesh.bench.peaks import measure_peak
+from synaptic_mesh.bench.programs import MODELS, measure_programs
+from synaptic_mesh.bench.record import Result
+from synaptic_mesh.bench.rival_numpy import Entry as Numpy
+from synaptic_mesh.bench.workload import Kind, Workload
+from synaptic_mesh.engine.reference import ReferenceBackend
 from synaptic_mesh.workers.wasm_runtime import WasmBackend
 
-SPREAD = Spread(1.0, 0.9, 1.1, 1.2, 15)
-RECORD = BenchRecord(
-    1,
-    "engine",
-    "abc",
-    describe_machine(),
-    {"threads": "1"},
-    [Comparison("gemm", SPREAD, SPREAD, 3.0, 2.9, 3.1)],
-    [Bar("gemm", 3.0, 2.8, False)],
-    {"gemm_gflops": 40.5},
-    True,
+CASE = Case(Workload(Kind.TRAIN, (6, 8, 3), 4), Mode.CALL)
+QUICK = Settings(quick=True)
+RESULT = Result(
+    name="gemm 64, per call",
+    ours_us=20.0,
+    rivals={"numpy": 5.0},
+    backend="wasm",
+    threads=1,
+    exact=True,
+    bits="ab",
+    vector_bits=128,
+    steps=1,
+    repeats=15,
+    intervals_us={},
+    wall_us={},
+    differences={},
 )
 
 
-def test_ours_and_numpys_step_do_the_same_work() -> None:
-    parameters, x, y = step_data()
-    rival = NumpyStep(parameters, RATE, ROWS)
-    with WasmBackend().compile(classifier_step()) as program:
-        for name, array in parameters.items():
-            program.write(name, array)
-        step = ours_step(program, x, y)
-        losses = [(step(), rival(x, y)) for _ in range(5)]
-        assert losses[0][0] > losses[-1][0]
-        for ours, theirs in losses:
-            assert ours == pytest.approx(theirs, rel=1e-5)
-        for name, theirs in (("w1", rival.w1), ("b1", rival.b1), ("w2", rival.w2), ("b2", rival.b2)):
-            np.testing.assert_allclose(program.read(name), theirs, rtol=1e-4, atol=1e-5)
+class Renamed(Ours):
+    """The same backend under another name, its results changed by `change`."""
+
+    def __init__(self, change: float) -> None:
+        super().__init__(WasmBackend())
+        self.name = "renamed"
+        self.change = np.float32(change)
+
+    def prepare(self, case: Case) -> Prepared:
+        prepared = super().prepare(case)
+
+        def results() -> dict[str, Array]:
+            return {name: array + self.change for name, array in prepared.results().items()}
+
+        return prepared._replace(results=results)
 
 
-def test_a_record_is_json_with_names_and_comes_back() -> None:
-    fields = json.loads(to_json(RECORD))
-    assert fields["comparisons"][0]["ours"]["cpu_ms"] == 1.0
-    assert from_json(to_json(RECORD)) == RECORD
-    with pytest.raises(LocalError, match="no benchmark record"):
-        from_json("{}")
+def test_a_case_is_measured_on_each_of_ours_with_the_same_rivals() -> None:
+    first, second = measure_case(CASE, [Ours(WasmBackend()), Renamed(0)], [Numpy()], QUICK, {})
+    assert (first.backend, second.backend) == ("wasm", "renamed")
+    assert (first.bits, first.rivals, first.threads) == (second.bits, second.rivals, 1)
+    assert not first.exact  # nobody let it pass the golden vectors
+    assert set(first.intervals_us) == set(first.wall_us) == {"wasm", "numpy"}
+    low, high = first.intervals_us["wasm"]
+    assert 0 < low <= first.ours_us <= high
 
 
-def test_a_record_is_written_or_refused(tmp_path: Path) -> None:
-    write_record(RECORD, tmp_path / "record.json")
-    assert from_json((tmp_path / "record.json").read_text()) == RECORD
-    with pytest.raises(LocalError, match="cannot write"):
-        write_record(RECORD, tmp_path / "missing" / "record.json")
+def test_backends_that_differ_in_a_bit_end_the_suite() -> None:
+    with pytest.raises(ResourceError, match="bits differ"):
+        measure_case(CASE, [Ours(WasmBackend()), Renamed(1e-5)], [Numpy()], QUICK, {})
 
 
-def test_a_failed_bar_is_said() -> None:
-    text = format_record(RECORD)
-    assert "bar gemm: 3.00 <= 2.8: FAILED" in text
-    assert text.index("CONFIG") < text.index("RESULTS")
-    assert "not quiet" not in text
+def test_a_rival_that_computes_something_else_ends_the_suite() -> None:
+    with pytest.raises(ResourceError, match="renamed computes something else"):
+        measure_case(CASE, [Ours(WasmBackend())], [Renamed(0.1)], QUICK, {})
 
 
-def test_a_checkout_names_its_commit() -> None:
-    assert find_commit()
+def test_a_rival_that_fails_is_left_out_with_the_reason() -> None:
+    class Failing:
+        name = "failing"
+
+        def prepare(self, _: Case) -> Prepared:
+            raise OSError("no compiler")
+
+    left_out: dict[str, str] = {}
+    (result,) = measure_case(CASE, [Ours(WasmBackend())], [Failing(), Numpy()], QUICK, left_out)
+    assert list(result.rivals) == ["numpy"]
+    assert left_out == {f"failing: {CASE.name}": "failed: OSError: no compiler"}
+
+
+def test_bars_are_judged_where_their_case_was_measured() -> None:
+    name, backend, rival, most = BARS[0]
+    result = msgspec.structs.replace(RESULT, name=name, backend=backend, rivals={rival: 10.0}, ours_us=10.0 * most)
+    (bar,) = judge([result, msgspec.structs.replace(result, name=name + HELD, ours_us=1e9)])
+    assert (bar.name, bar.ratio, bar.passed) == (name, most, True)
+    (bar,) = judge([msgspec.structs.replace(result, ours_us=10.1 * most)])
+    assert not bar.passed
+    assert judge([RESULT]) == []
+
+
+def test_what_does_not_open_is_left_out_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> WasmBackend:
+        raise LocalError("no LLVM")
+
+    monkeypatch.setitem(MEASURED, "native", refuse)
+    monkeypatch.setitem(MEASURED, "wasm", WasmBackend)
+    left_out: dict[str, str] = {}
+    assert [ours.name for ours in open_ours("", left_out)] == ["wasm"]
+    assert left_out == {"native": "no LLVM"}
+    with pytest.raises(LocalError, match="no LLVM"):
+        open_ours("native", {})
+
+
+def test_unknown_names_are_refused_before_anything_starts() -> None:
+    with pytest.raises(LocalError, match="no case is named 'gemmm'"):
+        run_engine_suite(Settings(cases=("gemmm",)))
+    with pytest.raises(LocalError, match="'reference' is not measured"):
+        run_engine_suite(Settings(backend="reference"))
+    assert Ours(ReferenceBackend()).exact
+
+
+def test_programs_and_peak_of_webassembly() -> None:
+    ours = Ours(WasmBackend())
+    costs = measure_programs(ours, 5)
+    assert [cost.name for cost in costs] == list(MODELS)
+    for cost in costs:
+        assert 0 < cost.cached_load_ms < cost.compile_ms
+        assert cost.spawn_us > 0
+        assert cost.arena_bytes > cost.module_bytes > 0
+    peak = measure_peak([ours], 5)
+    assert (peak.mul_add_bits, peak.fma) == (128, None)
+    assert peak.mul_add > 1
+
+
+def test_peak_of_native_code() -> None:
+    pytest.importorskip("llvmlite")
+    from synaptic_mesh.workers.native_runtime import NativeBackend
+
+    ours = Ours(NativeBackend())
+    peak = measure_peak([Ours(WasmBackend()), ours], 5)
+    assert peak.mul_add_bits == ours.vector_bits
+    assert peak.fma is not None
+    assert peak.fma > 0.8 * peak.mul_add > 1
 
 
 @pytest.mark.process
-def test_the_suite_runs_in_a_process_of_its_own_and_judges_its_bars() -> None:
-    record = run_engine_suite(repeats=5, core_type="Haswell")
-    assert [comparison.name for comparison in record.comparisons] == [GEMM, STEP]
-    assert [(bar.name, bar.ratio_max) for bar in record.bars] == [(GEMM, 2.8), (STEP, 2.3)]
-    assert all(bar.passed == (bar.ratio <= bar.ratio_max) for bar in record.bars)
+def test_the_suite_runs_in_a_process_of_its_own() -> None:
+    record = run_engine_suite(Settings(quick=True, cases=("train 16-32-4 batch 1,",), core_type="Haswell"))
+    names = [result.name for result in record.results]
+    assert set(names) == {"train 16-32-4 batch 1, per call", "train 16-32-4 batch 1, in place"}
+    assert all(result.exact and "numpy" in result.rivals for result in record.results)
     assert record.settings["openblas_core_type"] == "Haswell"
-    assert 0.3 < record.figures["gemm_share_of_peak"] < 1.3
-    assert record.figures["gemm_largest_difference_from_numpy"] < 1e-2
+    assert "torch.compile" in record.left_out
+    assert record.void == (record.calibration.spread > 0.10)
+    assert record.bars == []
 
 
 @pytest.mark.process
-def test_a_failing_process_says_why() -> None:
-    with pytest.raises(ResourceError, match="1 repeats give no interval"):
-        run_engine_suite(repeats=1)
+def test_a_failing_process_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_suite, "_CHILD_FLAG", "--no-such-flag")
+    with pytest.raises(ResourceError, match=r"(?s)the benchmark process failed: .*--no-such-flag"):
+        run_engine_suite(QUICK)

@@ -2,7 +2,24 @@ import pytest
 
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.bench import harness
-from synaptic_mesh.bench.harness import compare, measure, median, median_interval
+from synaptic_mesh.bench.harness import Runner, calibrate, interleave, measure, median, median_interval
+
+
+class Clocks:
+    """CPU and wall time that only `spend` moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        self.order: list[str] = []
+        for clock in ("process_time", "perf_counter"):
+            monkeypatch.setattr(harness.time, clock, lambda: self.now)
+
+    def runner(self, name: str, seconds: float, steps: int = 1) -> Runner:
+        def run() -> None:
+            self.order.append(name)
+            self.now += seconds
+
+        return Runner(run, steps)
 
 
 def test_medians() -> None:
@@ -14,28 +31,34 @@ def test_the_interval_of_a_median_follows_the_sign_test() -> None:
     assert median_interval([5, 1, 4, 2, 3]) == (1, 5)
 
 
-def test_both_run_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    order: list[str] = []
-    clock = iter(range(1000))
-    monkeypatch.setattr(harness.time, "thread_time", lambda: next(clock) * 1e-3)
-    result = compare("x", lambda: order.append("a"), lambda: order.append("b"), repeats=5, warmup=1)
-    assert order == ["a", "b"] * 6
-    assert (result.ours.cpu_ms, result.ratio) == (pytest.approx(1), pytest.approx(1))
+def test_all_run_in_turn_after_two_rounds_that_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = Clocks(monkeypatch)
+    runners = {name: clocks.runner(name, 1e-3) for name in "abc"}
+    assert interleave(runners, 6, sample_us=1)["a"].repeats == 6
+    assert clocks.order == [*"aabbcc", *"abc" * 6]
 
 
-def test_a_ratio_is_ours_over_the_rival(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
+def test_a_time_is_that_of_a_step_and_samples_are_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = Clocks(monkeypatch)
+    found = interleave({"a": clocks.runner("a", 2e-3, 100), "b": clocks.runner("b", 1e-3)}, 5, sample_us=10_000)
+    assert (found["a"].cpu_us, found["a"].wall_us, found["b"].cpu_us) == pytest.approx((20, 20, 1000))
+    assert clocks.order[4:19] == [*"aaaaa", *"bbbbbbbbbb"]
 
-    def spend(seconds: float) -> None:
-        now[0] += seconds
 
-    monkeypatch.setattr(harness.time, "thread_time", lambda: now[0])
-    result = compare("x", lambda: spend(3), lambda: spend(2), repeats=5, calls=2)
-    assert result.ours.cpu_ms == pytest.approx(3000)
-    assert (result.ratio, result.ratio_low, result.ratio_high) == (pytest.approx(1.5),) * 3
+def test_long_rounds_are_repeated_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert interleave({"a": Clocks(monkeypatch).runner("a", 1.0)}, 15, sample_us=1)["a"].repeats == 5
 
 
 def test_too_few_repeats_are_refused() -> None:
     with pytest.raises(LocalError, match="4 repeats"):
-        compare("x", int, int, repeats=4)
-    assert measure(int, repeats=5).repeats == 5
+        interleave({"x": Runner(int)}, 4, 1)
+
+
+def test_one_thing_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = Clocks(monkeypatch)
+    assert measure(clocks.runner("a", 3e-6).run, repeats=5).cpu_us == pytest.approx(3)
+    assert len(clocks.order) == 6
+
+
+def test_the_yardstick_takes_time() -> None:
+    assert calibrate() > 0

@@ -1,7 +1,14 @@
-"""Layer 8: benchmarks that write records: nothing here is scraped from logs, and every figure names its rival.
+"""Layer 8: benchmarks that write records: nothing here is scraped from logs, and every figure names its rivals.
 
-harness        ours and the rival in one process, interleaved; CPU and wall time, medians with intervals, calibration
-record         what a benchmark leaves behind: commit, machine, versions, settings and every figure, as JSON
-rivals         well-written numpy for the same work
-engine_suite   matrix product and training step of the exact engine next to numpy
+workload      the work that everyone is given: shapes, numbers, our graph
+cases         what is measured, by name: per call, and in place
+harness       everyone in one process, in turn; CPU and wall time, medians with intervals, calibration
+contestant    what takes part, and who of the rivals is installed
+ours          our backends that open on this machine
+rival_*       the same work in numpy, torch, torch.compile, onnxruntime and jax, one file each
+programs      compile, cached load, one more instance, size
+peaks         the machine's own ceilings
+report        the record for people
+record        what a benchmark leaves behind: commit, machine, versions, settings and every figure, as JSON
+engine_suite  all of it in a process of its own, its bars, its report
 """

@@ -1,77 +1,107 @@
-"""The exact engine next to numpy, on one thread: a matrix product and a training step.
+"""The exact engine next to what people use, on one thread: products, forward passes and training steps.
 
     python -m synaptic_mesh.bench.engine_suite [--json]
 
-Measured in a child process, because the thread counts of numpy's BLAS are read when it is first imported. The bars hold
-for what numpy chooses by itself. What 128-bit multiply and add can do at most on this machine stands beside the product
-as `gemm_share_of_peak`.
+Measured in a child process, because thread counts of BLAS, XLA and the like are read when they are first imported. The
+bars hold for what numpy chooses by itself.
 """
 
 import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
 
 from synaptic_mesh.base.arrays import F32, Array
-from synaptic_mesh.base.errors import ResourceError
-from synaptic_mesh.bench.harness import DRIFT_MAX, Comparison, calibrate, compare, measure
+from synaptic_mesh.base.errors import LocalError, ResourceError
+from synaptic_mesh.bench.cases import GEMM_1000, STEP_784, Case, choose_cases
+from synaptic_mesh.bench.contestant import RIVALS, Contestant, Prepared, open_rivals
+from synaptic_mesh.bench.harness import REPEATS_MIN, SPREAD_MAX, Runner, Spread, calibrate, interleave
+from synaptic_mesh.bench.ours import MEASURED, Ours, bits_of, open_ours
+from synaptic_mesh.bench.peaks import measure_peak
+from synaptic_mesh.bench.programs import measure_programs
 from synaptic_mesh.bench.record import (
     SCHEMA_VERSION,
     Bar,
     BenchRecord,
+    Calibration,
+    Result,
     describe_machine,
     find_commit,
     from_json,
     has_cpu_flag,
     to_json,
 )
-from synaptic_mesh.bench.rivals import NumpyStep
-from synaptic_mesh.engine.composites import cross_entropy, dense, relu
+from synaptic_mesh.bench.report import format_record
+from synaptic_mesh.bench.workload import Kind, Workload
 from synaptic_mesh.engine.ir import Graph
-from synaptic_mesh.engine.optimizers import SGD, Tensors, training_step
-from synaptic_mesh.engine.trace import Tensor, f32, i32, trace
-from synaptic_mesh.workers.explain import explain
-from synaptic_mesh.workers.peak import PeakLoop
-from synaptic_mesh.workers.wasm_runtime import WasmBackend, WasmProgram
 
-GEMM = "gemm 1000x1000x1000"
-STEP = "training step 784-128-10, batch 32"
-GEMM_RATIO_MAX = 2.8
-STEP_RATIO_MAX = 2.3
-SIDE = 1000
-ROWS, FEATURES, HIDDEN, CLASSES = 32, 784, 128, 10
-RATE = 0.05
+BARS = ((GEMM_1000, "wasm", "numpy", 2.8), (STEP_784, "wasm", "numpy", 2.3))
+"""(case, backend, rival, most that our time may be of theirs)."""
+DIFFERENCE_MAX = 1e-3
+"""A rival whose results are further from ours, relative to the largest value, does not do the same work."""
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-CHILD_TIMEOUT_S = 600
+XLA_ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+CHILD_TIMEOUT_S = 1800
 MODULE = "synaptic_mesh.bench.engine_suite"
 AVX2_CORE_TYPE = "Haswell"
+HELD = " (numpy held to AVX2)"
 _CHILD_FLAG = "--in-this-process"
 
 
-def run_engine_suite(repeats: int = 15, core_type: str = "") -> BenchRecord:
-    """Measure in child processes with one BLAS thread and return the record. Raises ResourceError when one fails.
-    `core_type`: make OpenBLAS take the kernels of that processor (its OPENBLAS_CORETYPE); the record says so.
+class Settings(msgspec.Struct, frozen=True):
+    """What to measure and how long. `cases`: words that names must contain, none for all; `backend`: "" for all that
+    open; `core_type`: make OpenBLAS take the kernels of that processor; `only_numpy`: leave the other rivals out."""
 
-    Bars are judged against the kernels that numpy chooses. Where those use AVX-512, the same comparisons follow once
-    more with numpy held to AVX2, under names that say so: what the figures mean on a machine without it.
+    quick: bool = False
+    cases: tuple[str, ...] = ()
+    backend: str = ""
+    core_type: str = ""
+    only_numpy: bool = False
+
+    @property
+    def repeats(self) -> int:
+        """Rounds of each case."""
+        return REPEATS_MIN if self.quick else 15
+
+    @property
+    def sample_us(self) -> float:
+        """How long a sample lasts at least, about."""
+        return 3_000 if self.quick else 10_000
+
+
+def run_engine_suite(settings: Settings) -> BenchRecord:
+    """Measure in child processes with one thread each and return the record. Raises LocalError for a case or backend
+    that is not known, ResourceError when a process fails.
+
+    Bars are judged against the kernels that numpy chooses. Where those use AVX-512, their cases follow once more with
+    numpy held to AVX2, under names that say so: what the figures mean on a machine without it.
     """
-    record = _run_child(repeats, core_type)
-    if core_type or not has_cpu_flag("avx512f"):
+    chosen = {case.name for case in choose_cases(settings.cases)}
+    open_names(settings.backend)
+    record = _run_child(settings)
+    again = tuple(name for name, *_ in BARS if name in chosen)
+    if settings.core_type or settings.quick or not again or not has_cpu_flag("avx512f"):
         return record
-    held = _run_child(repeats, AVX2_CORE_TYPE)
-    extra = [msgspec.structs.replace(c, name=f"{c.name} (numpy held to AVX2)") for c in held.comparisons]
-    return msgspec.structs.replace(record, comparisons=[*record.comparisons, *extra], quiet=record.quiet and held.quiet)
+    held = _run_child(msgspec.structs.replace(settings, cases=again, core_type=AVX2_CORE_TYPE, only_numpy=True))
+    extra = [msgspec.structs.replace(result, name=result.name + HELD) for result in held.results]
+    return msgspec.structs.replace(record, results=[*record.results, *extra], void=record.void or held.void)
 
 
-def _run_child(repeats: int, core_type: str) -> BenchRecord:
-    environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")}
-    if core_type:
-        environment["OPENBLAS_CORETYPE"] = core_type
-    command = [sys.executable, "-m", MODULE, _CHILD_FLAG, "--repeats", str(repeats), "--core-type", core_type]
+def open_names(backend: str) -> None:
+    """Raise LocalError for a backend that is not measured: here, and not in a child process."""
+    if backend and backend not in MEASURED:
+        raise LocalError(f"backend {backend!r} is not measured; choose {' or '.join(MEASURED)}")
+
+
+def _run_child(settings: Settings) -> BenchRecord:
+    environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1"), "XLA_FLAGS": XLA_ONE_THREAD}
+    if settings.core_type:
+        environment["OPENBLAS_CORETYPE"] = settings.core_type
+    command = [sys.executable, "-m", MODULE, _CHILD_FLAG, msgspec.json.encode(settings).decode()]
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=CHILD_TIMEOUT_S, check=False
@@ -83,138 +113,154 @@ def _run_child(repeats: int, core_type: str) -> BenchRecord:
     return from_json(done.stdout)
 
 
-def measure_here(repeats: int, core_type: str) -> BenchRecord:
-    """Measure in this process. The BLAS threads are what they are: `run_engine_suite` sees to that."""
+def measure_here(settings: Settings) -> BenchRecord:
+    """Measure in this process. The threads of libraries are what they are: `run_engine_suite` sees to that."""
+    left_out: dict[str, str] = {}
+    ours = open_ours(settings.backend, left_out)
+    rivals = open_rivals(left_out, _unwanted(settings))
     before = calibrate()
-    backend = WasmBackend()
-    figures: dict[str, float] = {}
-    comparisons = [measure_gemm(backend, repeats, figures), measure_step(backend, repeats, figures)]
-    drift = abs(calibrate() - before) / before
-    figures["calibration_ms"], figures["calibration_drift"] = before, drift
-    ratios = {comparison.name: comparison.ratio for comparison in comparisons}
-    bars = [
-        Bar(name, ratios[name], most, ratios[name] <= most)
-        for name, most in ((GEMM, GEMM_RATIO_MAX), (STEP, STEP_RATIO_MAX))
+    results = [
+        result
+        for case in choose_cases(settings.cases)
+        for result in measure_case(case, ours, rivals, settings, left_out)
     ]
-    settings = {"threads": "1", "openblas_core_type": core_type or "chosen by numpy", "repeats": str(repeats)}
+    programs = [] if settings.only_numpy else [cost for each in ours for cost in measure_programs(each, REPEATS_MIN)]
+    peak = measure_peak(ours, REPEATS_MIN)
+    after = calibrate()
+    spread = abs(after - before) / min(after, before)
     return BenchRecord(
         SCHEMA_VERSION,
         "engine",
         find_commit(),
         describe_machine(),
-        settings,
-        comparisons,
-        bars,
-        figures,
-        drift <= DRIFT_MAX,
+        {"openblas_core_type": settings.core_type or "chosen by numpy", "repeats": str(settings.repeats)},
+        results,
+        programs,
+        peak,
+        Calibration(before, after, spread),
+        spread > SPREAD_MAX,
+        left_out,
+        judge(results),
     )
 
 
-def measure_gemm(backend: WasmBackend, repeats: int, figures: dict[str, float]) -> Comparison:
-    """Compare a product of two square matrices; add its rate and its share of the 128-bit peak to `figures`."""
-    graph = trace(lambda a, b: a @ b, {"a": f32(SIDE, SIDE), "b": f32(SIDE, SIDE)})
-    random = np.random.default_rng(1)
-    a, b = (random.standard_normal((SIDE, SIDE), np.float32) for _ in range(2))
-    out = np.empty((SIDE, SIDE), np.float32)
-    peak = PeakLoop()
-    with backend.compile(graph) as program:
-        program.write("a", a)
-        program.write("b", b)
-        comparison = compare(GEMM, program.run, lambda: np.dot(a, b, out=out), repeats)
-        shares = compare("share of peak", program.run, peak.run, repeats, warmup=1)
-        difference = float(np.abs(program.read("output") - out).max())
-    peak_rate = peak.operations / shares.rival.cpu_ms / 1e6
-    rate = 2 * SIDE**3 / shares.ours.cpu_ms / 1e6
-    figures |= {"gemm_gflops": rate, "peak_128_bit_gflops": peak_rate, "gemm_share_of_peak": rate / peak_rate}
-    figures |= {"numpy_gemm_gflops": 2 * SIDE**3 / comparison.rival.cpu_ms / 1e6}
-    figures["gemm_largest_difference_from_numpy"] = difference
-    return comparison
+def _unwanted(settings: Settings) -> dict[str, str]:
+    """Rivals that are not asked, with the reason."""
+    if settings.only_numpy:
+        return dict.fromkeys((name for name in RIVALS if name != "numpy"), "only numpy was asked for")
+    return {"torch.compile": "left out by --quick: compiling takes a minute"} if settings.quick else {}
+
+
+def measure_case(
+    case: Case, ours: Sequence[Ours], rivals: Sequence[Contestant], settings: Settings, left_out: dict[str, str]
+) -> list[Result]:
+    """Return one result for each of our backends. All start from the same values and are checked after one run, before
+    anything is timed. Raises ResourceError when our backends' bits differ from each other."""
+    ready: dict[str, Prepared] = {each.name: each.prepare(case) for each in ours}
+    ready |= _prepare_rivals(case, rivals, left_out)
+    try:
+        found = {}
+        for name, prepared in ready.items():
+            prepared.run()
+            found[name] = prepared.results()
+        expected = found[ours[0].name]
+        bits = {each.name: bits_of(found.pop(each.name)) for each in ours}
+        if len(set(bits.values())) > 1:
+            raise ResourceError(f"{case.name}: our backends' bits differ: {bits}")
+        differences = {name: difference(expected, theirs) for name, theirs in found.items()}
+        for name, value in differences.items():
+            if not value <= DIFFERENCE_MAX:
+                raise ResourceError(f"{case.name}: {name} computes something else: it is {value:.3g} away from ours")
+        runners = {name: Runner(prepared.run, case.steps) for name, prepared in ready.items()}
+        times = interleave(runners, settings.repeats, settings.sample_us)
+    finally:
+        for prepared in ready.values():
+            prepared.close()
+    return [_result(case, each, bits[each.name], times, differences) for each in ours]
+
+
+def _prepare_rivals(case: Case, rivals: Sequence[Contestant], left_out: dict[str, str]) -> dict[str, Prepared]:
+    """Return those that can do the case. A compiler of a rival may fail in any way that it likes, and only when it
+    first runs: the record then says so, and the rival is left out of this case."""
+    ready: dict[str, Prepared] = {}
+    for rival in rivals:
+        try:
+            prepared = rival.prepare(case)
+            if prepared is not None and rival.name == "torch.compile":
+                prepared.run()
+                prepared = rival.prepare(case)
+        except Exception as error:
+            left_out[f"{rival.name}: {case.name}"] = f"failed: {type(error).__name__}: {str(error)[:200]}"
+            continue
+        if prepared is not None:
+            ready[rival.name] = prepared
+    return ready
+
+
+def difference(ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> float:
+    """Return the largest distance between two sets of results, relative to the largest value of each result."""
+    return max(
+        float(np.abs(theirs[name] - array).max() / max(float(np.abs(array).max()), 1e-30))
+        for name, array in ours.items()
+    )
+
+
+def _result(case: Case, ours: Ours, bits: str, times: Mapping[str, Spread], differences: dict[str, float]) -> Result:
+    mine = {name: times[name] for name in (ours.name, *differences)}
+    return Result(
+        case.name,
+        times[ours.name].cpu_us,
+        {name: times[name].cpu_us for name in differences},
+        ours.name,
+        ours.threads,
+        ours.exact,
+        bits,
+        ours.vector_bits,
+        case.steps,
+        times[ours.name].repeats,
+        {name: [spread.cpu_us_low, spread.cpu_us_high] for name, spread in mine.items()},
+        {name: spread.wall_us for name, spread in mine.items()},
+        differences,
+    )
+
+
+def judge(results: Sequence[Result]) -> list[Bar]:
+    """Return every bar whose case, backend and rival were measured."""
+    found = {(result.name, result.backend): result for result in results}
+    bars = []
+    for name, backend, rival, most in BARS:
+        result = found.get((name, backend))
+        if result is not None and rival in result.rivals:
+            ratio = result.ours_us / result.rivals[rival]
+            bars.append(Bar(name, backend, rival, ratio, most, ratio <= most))
+    return bars
 
 
 def classifier_step() -> Graph:
-    """Return the training step that is measured: dense, relu, dense, softmax cross-entropy, SGD."""
-
-    def loss(p: Tensors, batch: Tensors) -> Tensor:
-        hidden = relu(dense(batch["x"], p["w1"], p["b1"]))
-        return cross_entropy(dense(hidden, p["w2"], p["b2"]), batch["y"])
-
-    parameters = {
-        "w1": f32(FEATURES, HIDDEN),
-        "b1": f32(HIDDEN),
-        "w2": f32(HIDDEN, CLASSES),
-        "b2": f32(CLASSES),
-    }
-    return training_step(loss, parameters, {"x": f32(ROWS, FEATURES), "y": i32(ROWS)}, SGD(RATE))
-
-
-def measure_step(backend: WasmBackend, repeats: int, figures: dict[str, float]) -> Comparison:
-    """Compare the step; each call writes its batch, runs, and reads the loss, as training does."""
-    graph = classifier_step()
-    parameters, x, y = step_data()
-    rival = NumpyStep(parameters, RATE, ROWS)
-    with backend.compile(graph) as program:
-        for name, array in parameters.items():
-            program.write(name, array)
-        comparison = compare(STEP, ours_step(program, x, y), lambda: rival(x, y), repeats * 4, calls=20)
-        figures["step_loss_difference_from_numpy"] = abs(float(program.read("loss")) - rival(x, y))
-        figures["step_alone_ms"] = measure(program.run, repeats * 4).cpu_ms
-    report = explain(graph)
-    figures |= {f"step_{name}": float(value) for name, value in report.sizes.items()}
-    return comparison
-
-
-def ours_step(program: WasmProgram, x: F32, y: Array) -> Callable[[], float]:
-    """Return the call that corresponds to `NumpyStep.__call__`."""
-
-    def step() -> float:
-        program.write("x", x)
-        program.write("y", y)
-        program.run()
-        return float(program.read("loss"))
-
-    return step
+    """Return the training step of the classifier 784-128-10 at batch 32."""
+    return _STEP.graph()
 
 
 def step_data() -> tuple[dict[str, F32], F32, Array]:
-    """Return parameters, features and labels, always the same."""
-    random = np.random.default_rng(2)
-    shapes = {"w1": (FEATURES, HIDDEN), "b1": (HIDDEN,), "w2": (HIDDEN, CLASSES), "b2": (CLASSES,)}
-    parameters = {name: random.standard_normal(shape, np.float32) * np.float32(0.05) for name, shape in shapes.items()}
-    x = random.standard_normal((ROWS, FEATURES), np.float32)
-    return parameters, x, random.integers(0, CLASSES, ROWS).astype(np.int32)
+    """Return its parameters, features and labels, always the same."""
+    inputs = _STEP.inputs()
+    return _STEP.parameters(), inputs["x"], inputs["y"]
 
 
-def format_record(record: BenchRecord) -> str:
-    """Return the record for people: CONFIG, then RESULTS."""
-    machine = record.machine
-    lines = ["CONFIG", f"  commit     {record.commit}", f"  processor  {machine.processor}"]
-    lines += [f"  {name:<10} {value}" for name, value in (*machine.packages.items(), *record.settings.items())]
-    lines += ["RESULTS" + ("" if record.quiet else " (the machine was not quiet: calibration drifted)")]
-    for c in record.comparisons:
-        lines.append(
-            f"  {c.name}: ours {c.ours.cpu_ms:.3f} ms [{c.ours.cpu_ms_low:.3f}, {c.ours.cpu_ms_high:.3f}], "
-            f"numpy {c.rival.cpu_ms:.3f} ms [{c.rival.cpu_ms_low:.3f}, {c.rival.cpu_ms_high:.3f}], "
-            f"ratio {c.ratio:.2f} [{c.ratio_low:.2f}, {c.ratio_high:.2f}]"
-        )
-    lines += [f"  {name}: {value:.4g}" for name, value in record.figures.items()]
-    for bar in record.bars:
-        verdict = "passed" if bar.passed else "FAILED"
-        lines.append(f"  bar {bar.name}: {bar.ratio:.2f} <= {bar.ratio_max}: {verdict}")
-    return "\n".join(lines)
+_STEP = Workload(Kind.TRAIN, (784, 128, 10), 32)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns 0 when every bar holds, else 1."""
-    parser = argparse.ArgumentParser(prog="engine_suite", description="the exact engine next to numpy, one thread")
+    parser = argparse.ArgumentParser(prog="engine_suite", description="the exact engine next to its rivals, one thread")
     parser.add_argument("--json", action="store_true", help="print the record as JSON")
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--core-type", default="", help="OPENBLAS_CORETYPE for numpy, for example Haswell")
-    parser.add_argument(_CHILD_FLAG, dest="here", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions")
+    parser.add_argument(_CHILD_FLAG, dest="here", default="", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.here:
-        print(to_json(measure_here(options.repeats, options.core_type)))
+        print(to_json(measure_here(msgspec.json.decode(options.here, type=Settings))))
         return 0
-    record = run_engine_suite(options.repeats, options.core_type)
+    record = run_engine_suite(Settings(quick=options.quick))
     print(to_json(record) if options.json else format_record(record))
     return 0 if all(bar.passed for bar in record.bars) else 1
 

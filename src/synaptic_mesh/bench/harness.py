@@ -1,72 +1,73 @@
-"""Measuring two things fairly on a machine that others use too.
+"""Measuring several things fairly on a machine that others use too.
 
-Ours and the rival run in turn, so a change of clock speed or load meets both. CPU time of the thread decides; wall
-time stands beside it. A calibration loop that never changes runs before and after: where it drifts, the machine was
-not quiet, and the record says so.
+All run in turn, round after round, so a change of clock speed or load meets each of them. CPU time of the whole
+process decides, because some rivals compute in threads of their own; wall time stands beside it. A calibration loop
+that never changes runs before and after: where it spreads, the machine was not quiet, and the record is void.
 """
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from synaptic_mesh.base.codec import Record
 from synaptic_mesh.base.errors import LocalError
 
 CALIBRATION_ADDITIONS = 200_000
-CALIBRATION_REPEATS = 9
-DRIFT_MAX = 0.10
-"""Relative change of the calibration loop above which a record is marked as not quiet."""
+CALIBRATION_REPEATS = 15
+SPREAD_MAX = 0.10
+"""Relative spread of the calibration loop above which a record is void."""
 REPEATS_MIN = 5
+CALLS_MAX = 10_000
+ROUND_US_MAX = 400_000
+"""A round longer than this is repeated `REPEATS_MIN` times only: its samples are long enough to be steady."""
 
 
 class Spread(Record):
-    """Times of one thing in milliseconds: median, and a 95 % interval of the median."""
+    """Times of one step in microseconds: median of the CPU time, a 95 % interval of that median, wall time beside."""
 
-    cpu_ms: float
-    cpu_ms_low: float
-    cpu_ms_high: float
-    wall_ms: float
+    cpu_us: float
+    cpu_us_low: float
+    cpu_us_high: float
+    wall_us: float
     repeats: int
 
 
-class Comparison(Record):
-    """Ours next to the rival, over the same interleaved repeats. `ratio` is our CPU time over theirs, by medians."""
+class Runner(Record):
+    """Something to time: a call of `run` carries out `steps` steps."""
 
-    name: str
-    ours: Spread
-    rival: Spread
-    ratio: float
-    ratio_low: float
-    ratio_high: float
+    run: Callable[[], object]
+    steps: int = 1
 
 
-def compare(
-    name: str, ours: Callable[[], object], rival: Callable[[], object], repeats: int, calls: int = 1, warmup: int = 3
-) -> Comparison:
-    """Run both `repeats` times in turn, each time `calls` calls long, after `warmup` rounds. Times are per call."""
+def interleave(runners: Mapping[str, Runner], repeats: int, sample_us: float) -> dict[str, Spread]:
+    """Return the times of a step of each, measured in turn in `repeats` rounds. A sample is as many calls as fill
+    about `sample_us`, at least one. Raises LocalError for too few repeats."""
     if repeats < REPEATS_MIN:
         raise LocalError(f"{repeats} repeats give no interval: choose at least {REPEATS_MIN}")
-    for _ in range(warmup):
-        ours()
-        rival()
-    samples = [(*_time(ours, calls), *_time(rival, calls)) for _ in range(repeats)]
-    columns = list(zip(*samples, strict=True))
-    ratios = [sample[0] / sample[2] for sample in samples]
-    mine, theirs = _spread(columns[0], columns[1]), _spread(columns[2], columns[3])
-    low, high = median_interval(ratios)
-    return Comparison(name, mine, theirs, mine.cpu_ms / theirs.cpu_ms, low, high)
+    calls: dict[str, int] = {}
+    round_us = 0.0
+    for name, runner in runners.items():
+        runner.run()
+        once = _time(runner.run, 1)[1]
+        calls[name] = max(1, min(CALLS_MAX, math.ceil(sample_us / max(once, 1e-3))))
+        round_us += calls[name] * once
+    if round_us > ROUND_US_MAX:
+        repeats = REPEATS_MIN
+    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in runners}
+    for _ in range(repeats):
+        for name, runner in runners.items():
+            samples[name].append(_time(runner.run, calls[name]))
+    return {name: _spread(times, runners[name].steps) for name, times in samples.items()}
 
 
-def measure(function: Callable[[], object], repeats: int, warmup: int = 1) -> Spread:
-    """Time one thing by itself."""
-    for _ in range(warmup):
-        function()
-    columns = list(zip(*(_time(function, 1) for _ in range(repeats)), strict=True))
-    return _spread(columns[0], columns[1])
+def measure(function: Callable[[], object], repeats: int) -> Spread:
+    """Time one thing by itself, a call a sample, after one call that does not count."""
+    function()
+    return _spread([_time(function, 1) for _ in range(repeats)], 1)
 
 
 def calibrate() -> float:
-    """Return the median CPU milliseconds of a loop of Python additions: a yardstick for drift, not for speed."""
+    """Return the median CPU microseconds of a loop of Python additions: a yardstick for drift, not for speed."""
 
     def loop() -> int:
         total = 0
@@ -95,13 +96,14 @@ def median_interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _time(function: Callable[[], object], calls: int) -> tuple[float, float]:
-    """Return CPU and wall milliseconds per call."""
-    wall, cpu = time.perf_counter(), time.thread_time()
+    """Return CPU and wall microseconds per call."""
+    wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(calls):
         function()
-    return (time.thread_time() - cpu) * 1e3 / calls, (time.perf_counter() - wall) * 1e3 / calls
+    return (time.process_time() - cpu) * 1e6 / calls, (time.perf_counter() - wall) * 1e6 / calls
 
 
-def _spread(cpu: Sequence[float], wall: Sequence[float]) -> Spread:
+def _spread(times: Sequence[tuple[float, float]], steps: int) -> Spread:
+    cpu, wall = ([each / steps for each in column] for column in zip(*times, strict=True))
     low, high = median_interval(cpu)
     return Spread(median(cpu), low, high, median(wall), len(cpu))

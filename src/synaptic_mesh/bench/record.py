@@ -2,7 +2,7 @@
 
 import platform
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -10,11 +10,11 @@ import msgspec
 
 from synaptic_mesh.base.codec import Record
 from synaptic_mesh.base.errors import LocalError
-from synaptic_mesh.bench.harness import Comparison
+from synaptic_mesh.bench.programs import ProgramCost
 
 T = TypeVar("T")
-SCHEMA_VERSION = 1
-PACKAGES = ("synaptic-mesh", "numpy", "wasmtime")
+SCHEMA_VERSION = 2
+PACKAGES = ("synaptic-mesh", "numpy", "wasmtime", "llvmlite", "torch", "onnxruntime", "jax", "jaxlib")
 
 
 class Machine(Record):
@@ -26,33 +26,78 @@ class Machine(Record):
     packages: dict[str, str]
 
 
-class Bar(Record):
-    """A promise about a comparison: our CPU time is at most `ratio_max` times the rival's."""
+class Result(Record):
+    """One case on one of our backends, with the rivals that ran in turn with it. Times are CPU microseconds of a step,
+    medians; `intervals_us` holds the ends of their 95 % intervals and `wall_us` the medians of wall time, both by
+    contestant, ours under the backend's name. `bits`: digest of our results, equal on every exact backend.
+    `differences`: how far a rival's results are from ours, relative to the largest value of a result."""
 
     name: str
+    ours_us: float
+    rivals: dict[str, float]
+    backend: str
+    threads: int
+    exact: bool
+    bits: str
+    vector_bits: int
+    steps: int
+    repeats: int
+    intervals_us: dict[str, list[float]]
+    wall_us: dict[str, float]
+    differences: dict[str, float]
+
+
+class Peak(Record):
+    """The most that one core does in f32, in 10^9 operations a second: products and sums by separate instructions in
+    equal numbers, as exact code needs them, and fused; null where nothing here can emit such code."""
+
+    mul_add: float
+    mul_add_bits: int
+    fma: float | None
+
+
+class Calibration(Record):
+    """The loop that never changes, before and after. `spread`: the difference over the smaller."""
+
+    before_us: float
+    after_us: float
+    spread: float
+
+
+class Bar(Record):
+    """A promise about a result: our CPU time is at most `ratio_max` times the rival's."""
+
+    name: str
+    backend: str
+    rival: str
     ratio: float
     ratio_max: float
     passed: bool
 
 
 class BenchRecord(Record):
-    """One run of one suite. `figures` are numbers that are no comparison, with the unit at the end of the name."""
+    """One run of one suite. `left_out`: backends and rivals that did not take part, with the reason. `void`: the
+    machine was not quiet, so nothing should be concluded."""
 
     schema: int
     suite: str
     commit: str
     machine: Machine
     settings: dict[str, str]
-    comparisons: list[Comparison]
+    results: list[Result]
+    programs: list[ProgramCost]
+    peak_gflops: Peak
+    calibration: Calibration
+    void: bool
+    left_out: dict[str, str]
     bars: list[Bar]
-    figures: dict[str, float]
-    quiet: bool
 
 
 def describe_machine() -> Machine:
     """Return processor, system and the versions of what was measured."""
-    packages = {name: version(name) for name in PACKAGES}
-    return Machine(_processor(), platform.platform(), platform.python_version(), packages)
+    packages = {name: _version(name) for name in PACKAGES}
+    present = {name: text for name, text in packages.items() if text}
+    return Machine(_processor(), platform.platform(), platform.python_version(), present)
 
 
 def find_commit() -> str:
@@ -118,6 +163,14 @@ def _git(directory: Path, *arguments: str) -> str:
 def has_cpu_flag(flag: str) -> bool:
     """True when the system lists `flag` among the processor's features; False where it lists none."""
     return any(flag in line.split() for line in _cpu_lines("flags"))
+
+
+def _version(package: str) -> str:
+    """Return the version of an installed package, else ""."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def _processor() -> str:

@@ -4,22 +4,20 @@ import json
 import sys
 from pathlib import Path
 
-from synaptic_mesh.bench.engine_suite import format_record, run_engine_suite
-from synaptic_mesh.bench.record import to_json, write_record
+from synaptic_mesh.bench.engine_suite import Settings, run_engine_suite
+from synaptic_mesh.bench.record import SCHEMA_VERSION, to_json, write_record
+from synaptic_mesh.bench.report import format_record
 from synaptic_mesh.cli.output import Exit, emit
 
-QUICK_REPEATS = 5
-REPEATS = 15
 
-
-def run_engine(quick: bool, core_type: str, output: Path | None, as_json: bool) -> int:
+def run_engine(settings: Settings, output: Path | None, as_json: bool) -> int:
     """Run the engine suite; return PROMISE_FAILED when a bar does not hold on this machine."""
-    record = run_engine_suite(QUICK_REPEATS if quick else REPEATS, core_type)
+    record = run_engine_suite(settings)
     if output is not None:
         write_record(record, output)
     if as_json:
         fields = json.loads(to_json(record))
-        emit("bench.engine", {name: value for name, value in fields.items() if name != "schema"}, True)
+        emit("bench.engine", {name: value for name, value in fields.items() if name != "schema"}, True, SCHEMA_VERSION)
     else:
         sys.stdout.write(format_record(record) + "\n")
     return Exit.OK if all(bar.passed for bar in record.bars) else Exit.PROMISE_FAILED

@@ -163,16 +163,20 @@ def doctor(as_json: Json = False) -> None:
 
 @bench.command("engine")
 def bench_engine(
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer repetitions.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer repetitions, no torch.compile.")] = False,
+    case: Annotated[list[str] | None, typer.Option(help="Only cases whose name contains this (repeatable).")] = None,
+    backend: Annotated[str, typer.Option(help="wasm or native (default: each that opens).")] = "",
     core_type: Annotated[str, typer.Option(help="OPENBLAS_CORETYPE for numpy, for example Haswell.")] = "",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the record here too.")] = None,
     as_json: Json = False,
 ) -> None:
-    """GEMM and a training step on WebAssembly next to numpy, interleaved, one thread."""
+    """The exact engine next to numpy, torch, onnxruntime and jax where installed, interleaved, one thread."""
+    from synaptic_mesh.bench.engine_suite import Settings
     from synaptic_mesh.cli import bench as verb
 
     with reported(as_json):
-        raise typer.Exit(verb.run_engine(quick, core_type, output, as_json))
+        settings = Settings(quick, tuple(case or ()), backend, core_type)
+        raise typer.Exit(verb.run_engine(settings, output, as_json))
 
 
 def main() -> None:

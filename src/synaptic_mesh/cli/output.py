@@ -29,10 +29,10 @@ class Exit(enum.IntEnum):
     INTERRUPTED = 130
 
 
-def emit(schema: str, result: Mapping[str, Any], as_json: bool) -> None:
+def emit(schema: str, result: Mapping[str, Any], as_json: bool, version: int = 1) -> None:
     """Print `result` as one JSON object that names its schema, when `as_json`; otherwise print nothing."""
     if as_json:
-        sys.stdout.write(json.dumps({"schema": f"synaptic.{schema}/1", **result}, allow_nan=False) + "\n")
+        sys.stdout.write(json.dumps({"schema": f"synaptic.{schema}/{version}", **result}, allow_nan=False) + "\n")
         sys.stdout.flush()
 
 

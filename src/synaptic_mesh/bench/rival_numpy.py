@@ -1,9 +1,44 @@
 """The same work in well-written numpy: products into arrays that exist, updates in place, no copies that numpy can
-avoid."""
+avoid. In place it is the same calls: numpy has no other way."""
+
+from collections.abc import Callable
 
 import numpy as np
 
 from synaptic_mesh.base.arrays import F32, Array
+from synaptic_mesh.bench.cases import Case
+from synaptic_mesh.bench.contestant import Prepared
+from synaptic_mesh.bench.workload import PARAMETERS, RATE, Kind
+
+
+class Entry:
+    """numpy with whatever BLAS it brings."""
+
+    name = "numpy"
+
+    def prepare(self, case: Case) -> Prepared:
+        """Return the case ready to be run."""
+        inputs, parameters = case.work.inputs(), case.work.parameters()
+        if case.work.kind is Kind.TRAIN:
+            step = NumpyStep(parameters, RATE, case.work.rows)
+            return _repeat(case, lambda: step(inputs["x"], inputs["y"]), step.results)
+        first, _, third = case.work.sizes
+        rows = case.work.rows or first
+        out = np.empty((rows, third), np.float32)
+        if case.work.kind is Kind.GEMM:
+            a, b = inputs["a"], inputs["b"]
+            return _repeat(case, lambda: np.dot(a, b, out=out), lambda: {"output": out})
+        x, w1, b1, w2, b2 = (inputs["x"], *(parameters[name] for name in PARAMETERS))
+        hidden = np.empty((rows, len(b1)), np.float32)
+
+        def forward() -> None:
+            np.dot(x, w1, out=hidden)
+            np.add(hidden, b1, out=hidden)
+            np.maximum(hidden, 0, out=hidden)
+            np.dot(hidden, w2, out=out)
+            np.add(out, b2, out=out)
+
+        return _repeat(case, forward, lambda: {"output": out})
 
 
 class NumpyStep:
@@ -21,6 +56,7 @@ class NumpyStep:
         self.back = np.empty_like(self.hidden)
         self.d_w1, self.d_w2 = np.empty_like(self.w1), np.empty_like(self.w2)
         self.index = np.arange(rows)
+        self.loss = 0.0
 
     def __call__(self, x: F32, y: Array) -> float:
         """Update the parameters and return the loss before the update."""
@@ -48,4 +84,17 @@ class NumpyStep:
         self.w2 -= self.d_w2
         self.b1 -= self.rate * self.back.sum(axis=0)
         self.b2 -= self.rate * logits.sum(axis=0)
+        self.loss = loss
         return loss
+
+    def results(self) -> dict[str, Array]:
+        """Return the last loss and the parameters."""
+        return {"loss": np.array(self.loss, np.float32), "w1": self.w1, "b1": self.b1, "w2": self.w2, "b2": self.b2}
+
+
+def _repeat(case: Case, step: Callable[[], object], results: Callable[[], dict[str, Array]]) -> Prepared:
+    def run() -> None:
+        for _ in range(case.steps):
+            step()
+
+    return Prepared(step if case.steps == 1 else run, results)

@@ -1,0 +1,87 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.bench.programs import ProgramCost
+from synaptic_mesh.bench.record import (
+    SCHEMA_VERSION,
+    Bar,
+    BenchRecord,
+    Calibration,
+    Peak,
+    Result,
+    describe_machine,
+    find_commit,
+    from_json,
+    to_json,
+    write_record,
+)
+from synaptic_mesh.bench.report import format_record
+
+RESULT = Result(
+    name="gemm 64, per call",
+    ours_us=20.0,
+    rivals={"numpy": 5.0},
+    backend="wasm",
+    threads=1,
+    exact=True,
+    bits="ab",
+    vector_bits=128,
+    steps=1,
+    repeats=15,
+    intervals_us={"wasm": [19.0, 21.0], "numpy": [4.0, 6.0]},
+    wall_us={"wasm": 22.0, "numpy": 5.5},
+    differences={"numpy": 1e-7},
+)
+RECORD = BenchRecord(
+    SCHEMA_VERSION,
+    "engine",
+    "abc",
+    describe_machine(),
+    {"repeats": "15"},
+    [RESULT],
+    [ProgramCost("train", "wasm", 20.0, 1.0, 90.0, 23_000, 1_000_000)],
+    Peak(50.0, 128, None),
+    Calibration(100.0, 101.0, 0.01),
+    False,
+    {"jax": "not installed"},
+    [Bar("gemm 64, per call", "wasm", "numpy", 4.0, 2.8, False)],
+)
+
+
+def test_a_record_is_json_with_names_and_comes_back() -> None:
+    fields = json.loads(to_json(RECORD))
+    assert fields["results"][0]["rivals"] == {"numpy": 5.0}
+    assert fields["peak_gflops"] == {"mul_add": 50.0, "mul_add_bits": 128, "fma": None}
+    assert from_json(to_json(RECORD)) == RECORD
+    with pytest.raises(LocalError, match="no benchmark record"):
+        from_json("{}")
+
+
+def test_a_record_is_written_or_refused(tmp_path: Path) -> None:
+    write_record(RECORD, tmp_path / "record.json")
+    assert from_json((tmp_path / "record.json").read_text()) == RECORD
+    with pytest.raises(LocalError, match="cannot write"):
+        write_record(RECORD, tmp_path / "missing" / "record.json")
+
+
+def test_versions_are_of_what_is_installed() -> None:
+    packages = describe_machine().packages
+    assert packages["numpy"]
+    assert "" not in packages.values()
+
+
+def test_a_checkout_names_its_commit() -> None:
+    assert find_commit()
+
+
+def test_people_see_failed_bars_and_who_was_left_out() -> None:
+    text = format_record(RECORD)
+    assert "bar gemm 64, per call, wasm to numpy: 4.00 <= 2.8: FAILED" in text
+    assert "wasm 20.00 [19.00, 21.00]" in text
+    assert "numpy 5.00 (0.25)" in text
+    assert "jax: not installed" in text
+    assert text.index("CONFIG") < text.index("RESULTS")
+    assert "VOID" not in text
