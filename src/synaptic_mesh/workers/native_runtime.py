@@ -197,11 +197,7 @@ class NativeProgram:
         self._code: Loaded | None = loaded
         self._run = loaded.run
         self._has_run = False
-        try:
-            self._arena = mmap.mmap(-1, self.layout.arena_bytes)  # zero, and aligned to a page
-        except OSError as error:
-            raise ResourceError(f"no memory for a program of {self.layout.arena_bytes} bytes: {error}") from None
-        self._memory = np.frombuffer(self._arena, np.uint8)
+        self._memory = allocate(self.layout.arena_bytes)
         self._address = self._memory.ctypes.data
         loaded.init(self._address)
         self._inputs = {name: self._view(slot) for name, slot in self.layout.inputs.items()}
@@ -270,6 +266,15 @@ class NativeProgram:
         dtype = DTYPES[slot.dtype]
         size = math.prod(slot.shape) * dtype.itemsize
         return self._memory[slot.offset : slot.offset + size].view(dtype).reshape(slot.shape)
+
+
+def allocate(size: int) -> Array:
+    """Return `size` bytes of zeros that start on a page, given back when nobody refers to them. Raises ResourceError
+    when there is no memory."""
+    try:
+        return np.frombuffer(mmap.mmap(-1, size), np.uint8)
+    except OSError as error:
+        raise ResourceError(f"no memory for a program of {size} bytes: {error}") from None
 
 
 def _cached_slots(slots: Mapping[str, Slot]) -> dict[str, CachedSlot]:

@@ -1,5 +1,9 @@
 """The emitter against the definition: random graphs, every bit, at every vector width that this machine has."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from random_graphs import differences
 
@@ -20,6 +24,14 @@ def test_random_graphs_have_the_bits_of_the_reference() -> None:
     assert all(seen[op.value] for op in Op), f"never drawn: {[op.value for op in Op if not seen[op.value]]}"
     assert seen["valid"] >= 30
     assert seen["invalid"] >= 5
+
+
+@pytest.mark.process
+@pytest.mark.skipif(sys.platform != "linux", reason="protects pages as Linux does")
+def test_nothing_behind_the_arena_is_touched() -> None:
+    script = Path(__file__).with_name("guarded_arenas.py")
+    done = subprocess.run([sys.executable, str(script), "20000", "20030"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.long
