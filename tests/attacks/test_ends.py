@@ -28,7 +28,11 @@ def is_free(log: Path) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 def test_no_node_outlives_the_demo(number: signal.Signals, tmp_path: Path) -> None:
-    code = "from synaptic_mesh.cli.main import main; main()"
+    # Whoever runs the tests in the background has SIGINT ignored, and children inherit that.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from synaptic_mesh.cli.main import main; main()"
+    )
     command = [sys.executable, "-c", code, "demo", "--outer-steps", "50", "--json", "--run", str(tmp_path / "run")]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as demo:

@@ -146,3 +146,22 @@ def test_chunks_outside_the_blob_are_refused(index: int) -> None:
 def test_questions_must_name_a_digest() -> None:
     with pytest.raises(PeerError):
         asyncio.run(server().answer_untrusted(A, encode(exchange.WantManifest(Digest(b"x")))))
+
+
+def test_silent_holders_do_not_stop_other_fetches() -> None:
+    async def play() -> bytes:
+        async def ask(peer: PeerId, question: bytes) -> bytes:
+            return await (answering()(question) if peer == A else silent(question))
+
+        fetcher = BlobFetcher(ask, Counters())
+        quiet = [PeerId(bytes([number]) * 32) for number in range(10, 10 + exchange.CREDITS)]
+        hung = [asyncio.create_task(fetcher.fetch(DIGEST, len(BLOB), [peer])) for peer in quiet]
+        try:
+            async with asyncio.timeout(20):
+                return await fetcher.fetch(DIGEST, len(BLOB), [A])
+        finally:
+            for task in hung:
+                task.cancel()
+            await asyncio.gather(*hung, return_exceptions=True)
+
+    assert asyncio.run(play()) == BLOB

@@ -178,10 +178,19 @@ class BlobFetcher:
                 await self._finish(pull, group, holder)
 
     async def _ask_with_credit(self, holder: PeerId, question: Question) -> bytes:
-        """Ask while no more than the credits are in flight; a silent holder binds its own credits, not everyone's."""
+        """Ask while no more than the credits are in flight. A silent holder binds its own credits; after `STALL_MS` it
+        gives everyone's back, so that a few silent holders cannot stop every fetch of this node.
+        """
         credits_of_holder = self._holder_credits.setdefault(holder, asyncio.Semaphore(CREDITS_PER_HOLDER))
-        async with credits_of_holder, self._credits:
-            return await self._ask(holder, encode(question))
+        async with credits_of_holder:
+            await self._credits.acquire()
+            loan = asyncio.get_running_loop().call_later(STALL_MS / 1_000, self._credits.release)
+            try:
+                return await self._ask(holder, encode(question))
+            finally:
+                if loan.when() > asyncio.get_running_loop().time():
+                    loan.cancel()
+                    self._credits.release()
 
     def _check_chunk(self, pull: "_Pull", group: "_Group", index: int, chunk: bytes, holder: PeerId) -> None:
         if not chunk:
