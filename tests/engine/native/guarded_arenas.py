@@ -17,6 +17,7 @@ from random_graphs import differences
 
 from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.engine import fusion
+from synaptic_mesh.engine.trace import f32, trace
 from synaptic_mesh.workers import native_runtime
 from synaptic_mesh.workers.native_runtime import NativeBackend, host_profiles
 
@@ -36,6 +37,15 @@ def allocate(size: int) -> Array:
     return np.frombuffer((ctypes.c_char * size).from_address(start + pages * PAGE - size), np.uint8)
 
 
+def sum_at_the_end(backend: NativeBackend) -> None:
+    """The product is the arena's last buffer, and the vector that covers its last row's end reaches behind it."""
+    for rows, columns in ((3, 5), (7, 9), (2, 17), (5, 3)):
+        graph = trace(lambda x, y: (x * y).sum(1), {"x": f32(rows, columns), "y": f32(rows, columns)})
+        ones = np.ones((rows, columns), np.float32)
+        found = backend.compile(graph)({"x": ones, "y": ones})["output"]
+        assert found.tolist() == [columns] * rows
+
+
 def main() -> int:
     native_runtime.allocate = allocate
     wrong = []
@@ -43,6 +53,8 @@ def main() -> int:
         fusion.STRIP_RIGHT_ELEMENTS_MAX = elements_max
         backends = [NativeBackend(profile=profile) for profile in host_profiles()]
         wrong += differences(range(int(sys.argv[1]), int(sys.argv[2])), 18, backends)[0]
+        for backend in backends:
+            sum_at_the_end(backend)
     print("\n".join(wrong))
     return 1 if wrong or not MAPPINGS else 0
 
