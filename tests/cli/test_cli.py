@@ -99,6 +99,16 @@ def test_explain_shows_graph_and_text(model: Path) -> None:
     assert result["sizes"]["module_bytes"] > 1_000
 
 
+def test_explain_shows_the_machine_code(model: Path) -> None:
+    code, result = run_json("explain", model, "--native")
+    assert code == Exit.OK
+    assert "run:" in result["native"]["assembly"]
+    assert result["native"]["sizes"]["object_bytes"] > 0
+    code, out, _ = run("explain", model, "--native")
+    assert code == Exit.OK
+    assert "native code, " in out
+
+
 def test_regression_reports_errors_in_units_of_the_data(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     x = rng.standard_normal((200, 3)).astype(np.float32)

@@ -14,13 +14,13 @@ from synaptic_mesh.models.registry import parse_model
 from synaptic_mesh.node.run_directory import RECORD_NAME, read_run
 from synaptic_mesh.training.model import TrainedModel
 from synaptic_mesh.training.model_file import load_model
-from synaptic_mesh.workers.explain import Explanation, explain
+from synaptic_mesh.workers.explain import Explanation, NativeExplanation, explain, explain_native
 
 WAT_LINES_SHOWN = 60
 GRAPHS = ("predict", "step")
 
 
-def run(path: Path, which: str, rows: int, whole_wat: bool, as_json: bool) -> int:
+def run(path: Path, which: str, rows: int, whole_wat: bool, native: bool, as_json: bool) -> int:
     """Print graph, plan, module text and sizes; return the exit code."""
     if which not in GRAPHS:
         raise LocalError(f"graph {which!r} is not known; choose {' or '.join(GRAPHS)}")
@@ -37,9 +37,20 @@ def run(path: Path, which: str, rows: int, whole_wat: bool, as_json: bool) -> in
         "wat": found.wat,
         "sizes": found.sizes,
     }
+    machine_code = explain_native(graph) if native else None
+    if machine_code is not None:
+        result["native"] = {
+            "profile": machine_code.profile,
+            "plan": machine_code.plan,
+            "text": machine_code.text,
+            "assembly": machine_code.assembly,
+            "sizes": machine_code.sizes,
+        }
     emit("explain", result, as_json)
     if not as_json:
         show(found, whole_wat)
+        if machine_code is not None:
+            show_native(machine_code)
     return Exit.OK
 
 
@@ -81,7 +92,20 @@ def show(found: Explanation, whole_wat: bool) -> None:
     if len(shown) < len(wat):
         terminal.print(f"... {len(wat) - len(shown)} more lines; --wat prints them all", style="dim")
     terminal.rule("sizes", align="left")
+    terminal.print(sizes_table(found.sizes))
+
+
+def show_native(found: NativeExplanation) -> None:
+    """Print the assembly, all of it: whoever asks for it wants to read it."""
+    terminal = console(False)
+    terminal.rule(f"native code, {found.profile}", align="left")
+    terminal.print(found.assembly, markup=False)
+    terminal.print(sizes_table(found.sizes))
+
+
+def sizes_table(sizes: dict[str, float]) -> Table:
+    """Return figures whose unit stands at the end of their name."""
     table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in found.sizes.items():
+    for name, value in sizes.items():
         table.add_row(name, f"{value:,.2f}" if name.endswith("_ms") else f"{value:,.0f}")
-    terminal.print(table)
+    return table

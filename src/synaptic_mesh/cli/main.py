@@ -143,13 +143,14 @@ def explain(
     graph: Annotated[str, typer.Option(help="predict, or step: the training step of a run directory.")] = "predict",
     rows: Annotated[int, typer.Option(help="Rows predicted at once.")] = 1,
     wat: Annotated[bool, typer.Option("--wat", help="Print the whole generated WebAssembly text.")] = False,
+    native: Annotated[bool, typer.Option("--native", help="Print the machine code for this processor too.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show what is inside a model: graph, memory plan, generated WebAssembly, sizes."""
     from synaptic_mesh.cli import explain as verb
 
     with reported(as_json):
-        raise typer.Exit(verb.run(model, graph, rows, wat, as_json))
+        raise typer.Exit(verb.run(model, graph, rows, wat, native, as_json))
 
 
 @app.command()
