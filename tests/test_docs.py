@@ -207,7 +207,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str
         for verb in ("predict", "evaluate"):
             found.setdefault(verb, []).append(run_json(verb, run, data))
     found["verify"] = [run_json("verify", place / "kind")]
-    found["explain"] = [run_json("explain", place / "kind", "--graph", "step")]
+    found["explain"] = [run_json("explain", place / "kind", "--graph", "step", "--native")]
     delta = min((place / "kind" / "blobs").iterdir(), key=lambda path: path.stat().st_size)
     delta.write_bytes(bytes(delta.stat().st_size))
     found["verify"].append(run_json("verify", place / "kind"))
