@@ -17,7 +17,7 @@ from synaptic_mesh.engine.backend import StepInvalid, Trust
 from synaptic_mesh.engine.composites import cross_entropy, dense, relu
 from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.native.compiler import compile_native
-from synaptic_mesh.engine.native.profile import AVX2, NEON
+from synaptic_mesh.engine.native.profile import AVX2, NEON, SSE2
 from synaptic_mesh.engine.optimizers import SGD, Tensors, training_step
 from synaptic_mesh.engine.reference import ReferenceBackend
 from synaptic_mesh.engine.trace import Builder, Tensor, exp, f32, floor, gather, i32, matmul, trace
@@ -187,6 +187,24 @@ def test_an_object_that_llvm_refuses_is_rebuilt(tmp_path: Path) -> None:
     with NativeBackend(cache).compile(graph) as program:
         program.run()
     assert "LLVM refused it" in cache.rebuilt[0]
+
+
+def test_a_system_that_forbids_code_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("cannot allocate memory")
+
+    backend = NativeBackend()
+    monkeypatch.setattr(llvm.JITLibraryBuilder, "link", refuse)
+    with pytest.raises(ResourceError, match="use wasm here: cannot allocate memory"):
+        backend.compile(counter())
+
+
+def test_a_processor_that_llvm_cannot_ask_gets_the_least_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise RuntimeError("failed to get host cpu features")
+
+    monkeypatch.setattr(llvm, "get_host_cpu_features", refuse)
+    assert host_profiles() in ([SSE2], [NEON])
 
 
 def test_widths_do_not_share_cache_entries(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ from synaptic_mesh.workers.program_cache import CachedProgram, CachedSlot, Progr
 try:
     import llvmlite
     import llvmlite.binding as llvm
-except ImportError:
+except (ImportError, OSError):  # OSError: the package is there, its shared library does not load
     llvm = None
 
 OBJECTS_KEPT_MAX = 64
@@ -59,7 +59,10 @@ def require_llvm() -> None:
 def host_profiles() -> list[Profile]:
     """Return the profiles that this machine can execute, the fastest first."""
     require_llvm()
-    features = [name for name, present in llvm.get_host_cpu_features().items() if present]
+    try:
+        features = [name for name, present in llvm.get_host_cpu_features().items() if present]
+    except RuntimeError:  # LLVM does not know how to ask this system: take what every processor of the family has
+        features = []
     profiles = supported_profiles(platform.machine(), features)
     if llvm.get_host_cpu_name() in NARROW_CPUS:
         profiles.sort(key=lambda profile: profile.name == "avx512")
@@ -154,9 +157,13 @@ class NativeBackend:
             outputs=_cached_slots(compiled.outputs),
             arena_bytes=compiled.arena_bytes,
         )
+        try:
+            loaded = self._link(layout)
+        except RuntimeError as error:
+            raise ResourceError(f"LLVM could not load its own code, so use wasm here: {error}") from None
         if self.cache is not None:
             self.cache.store(self._key(digest), layout)
-        return self._link(layout)
+        return loaded
 
     def assemble(self, text: str) -> bytes:
         """Return the object of a module's text."""
