@@ -14,4 +14,5 @@ reference     the numpy interpreter: the definition of every operation
 golden        vectors that pin the definition (golden_cases, golden_digests); `semantics_id`; `check_backend`
 backend       what a backend promises; StepInvalid
 wasm/         the WebAssembly emitter: bytes only, executed by `workers`
+native/       the LLVM emitter: text only, compiled and executed by `workers`
 """
