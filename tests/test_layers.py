@@ -38,7 +38,7 @@ CORES = ("base", "identity", "engine", "consensus", "ledger", "models", "collab"
 CORE_BANS = {
     "asyncio", "socket", "ssl", "select", "selectors", "threading", "multiprocessing", "subprocess", "concurrent",
     "time", "datetime", "os", "shutil", "tempfile", "signal", "secrets", "uuid", "logging", "pickle", "shelve",
-    "lmdb", "zenoh", "wasmtime", "uvloop", "rich", "typer",
+    "lmdb", "zenoh", "wasmtime", "llvmlite", "uvloop", "rich", "typer",
 }  # fmt: skip
 # A certificate's validity is a pair of dates that the caller passes in.
 CORE_EXCEPTIONS = {("identity/certificates.py", "datetime")}

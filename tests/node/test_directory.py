@@ -55,7 +55,12 @@ def test_a_missing_file_is_named(directory: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "named"),
-    [("listen = 1", "listen"), ('listen = "a"\nlisten_to = "b"', "listen_to"), ('listen = "a"\nbackend = "x"', "'x'")],
+    [
+        ("listen = 1", "listen"),
+        ('listen = "a"\nlisten_to = "b"', "listen_to"),
+        ('listen = "a"\nbackend = "x"', "'x'"),
+        ('listen = "a"\nbackend = "native"', "'native'"),
+    ],
 )
 def test_bad_settings_name_the_field(directory: Path, text: str, named: str) -> None:
     (directory / "node.toml").write_text(text)

@@ -10,9 +10,12 @@ from pathlib import Path
 import msgspec
 
 from synaptic_mesh.base.errors import LocalError, ResourceError
-from synaptic_mesh.node.backends import BACKENDS
 
 FILE_NAME = "node.toml"
+FOREIGN_BACKENDS = ("wasm", "reference")
+"""Backends for graphs of others. Native code has no sandbox: a compiler bug that a graph provokes would be in the
+node's own process. So "native" is for one's own jobs (`synaptic train`) until foreign graphs have their own process.
+"""
 
 
 class PacingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,7 +49,7 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     works: bool = True
     """Offer this node's stake as a worker for every job that opens."""
     backend: str = "wasm"
-    """Exact engine backend: "wasm", "native" (needs llvmlite), or "reference" (slow)."""
+    """Exact engine backend: "wasm", or "reference" (slow)."""
     pacing: PacingSettings = PacingSettings()
 
 
@@ -76,8 +79,8 @@ def load_settings(directory: Path) -> NodeSettings:
         settings = msgspec.toml.decode(text, type=NodeSettings)
     except (msgspec.MsgspecError, ValueError) as error:
         raise LocalError(f"{path}: {error}") from None
-    if settings.backend not in BACKENDS:
-        raise LocalError(f"{path}: backend is {settings.backend!r}; choose {' or '.join(BACKENDS)}")
+    if settings.backend not in FOREIGN_BACKENDS:
+        raise LocalError(f"{path}: backend is {settings.backend!r}; choose {' or '.join(FOREIGN_BACKENDS)}")
     return settings
 
 
