@@ -19,7 +19,6 @@ from synaptic_mesh.base.errors import PeerError
 from synaptic_mesh.base.ids import NetworkId, short
 from synaptic_mesh.consensus.block import (
     BLOCK_DOMAIN,
-    BlockRef,
     Header,
     VerifiedBlock,
     WireBlock,
@@ -111,8 +110,3 @@ class Admission:
 def verify_block_untrusted(data: bytes, committee: Committee, network: NetworkId | bytes) -> VerifiedBlock:
     """Return the block in these bytes. Raises PeerError. Convenience for one block; keep an `Admission` for many."""
     return Admission(committee, network).verify_untrusted(data)
-
-
-def parents_of(header: Header) -> tuple[BlockRef, ...]:
-    """Return the ancestors in the round just before the block."""
-    return tuple(ref for ref in header.ancestors if ref.round == header.round - 1)

@@ -94,11 +94,6 @@ class Tracker:
         return 1000.0 * (len(self._commit_times) - 1) / span_ms if span_ms else 0.0
 
     @property
-    def all_up(self) -> bool:
-        """Whether every node said that it runs."""
-        return all(node.up for node in self.nodes.values())
-
-    @property
     def all_finished(self) -> bool:
         """Whether every node's ledger has closed the job."""
         return all(node.finished for node in self.nodes.values())

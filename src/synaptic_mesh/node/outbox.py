@@ -23,7 +23,7 @@ RESEND_MS = 1_500
 class Pending:
     """One action on its way."""
 
-    __slots__ = ("action", "data", "nonce", "sent_ms", "transaction_id", "tries")
+    __slots__ = ("action", "data", "nonce", "sent_ms", "transaction_id")
 
     def __init__(self, action: ActionUnion, nonce: int, data: bytes, transaction: Digest, now_ms: int) -> None:
         self.action = action
@@ -31,7 +31,6 @@ class Pending:
         self.data = data
         self.transaction_id = transaction
         self.sent_ms = now_ms
-        self.tries = 1
 
 
 class Outbox:
@@ -79,7 +78,6 @@ class Outbox:
         late = [p for _, p in sorted(self._pending.items()) if p.sent_ms + self._resend_ms <= now_ms]
         for pending in late:
             pending.sent_ms = now_ms
-            pending.tries += 1
         return [pending.data for pending in late]
 
     def deadline_ms(self) -> int | None:
