@@ -14,6 +14,8 @@ V4b  payload length and hash
 V8   number and sizes of transactions, canonical decoding of the payload
 """
 
+from collections.abc import Callable
+
 from synaptic_mesh.base.codec import decode_untrusted
 from synaptic_mesh.base.errors import PeerError
 from synaptic_mesh.base.ids import NetworkId, short
@@ -43,11 +45,18 @@ HEADER_BYTES_BASE = 1_024
 REF_BYTES_MAX = 48
 
 
+CheckSignature = Callable[[bytes, str, bytes, bytes], bool]
+"""(peer, domain, message, signature) -> is it the peer's: `keys.verify_signature`, or a simulator's cheaper scheme."""
+
+
 class Admission:
     """The rules for one committee: `verify_untrusted` is `verify_block_untrusted` with all but the bytes bound."""
 
-    def __init__(self, committee: Committee, network: NetworkId | bytes) -> None:
+    def __init__(
+        self, committee: Committee, network: NetworkId | bytes, check_signature: CheckSignature = verify_signature
+    ) -> None:
         self.committee = committee
+        self._check_signature = check_signature
         self.network = bytes(network)
         self.genesis = tuple(genesis_ref(network, committee.epoch, author) for author in range(committee.size))
         self.header_bytes_max = HEADER_BYTES_BASE + COMMIT_VOTES_MAX * REF_BYTES_MAX + committee.size * REF_BYTES_MAX
@@ -65,7 +74,8 @@ class Admission:
             raise PeerError("V3: blocks start at round 1; genesis has no bytes")
         digest = header_digest(wire.header)
         peer = self.committee.peers[header.author]
-        if not verify_signature(peer, BLOCK_DOMAIN, signed_message(self.network, header.epoch, digest), wire.signature):
+        message = signed_message(self.network, header.epoch, digest)
+        if not self._check_signature(peer, BLOCK_DOMAIN, message, wire.signature):
             raise PeerError(f"V5: signature of author {header.author} in round {header.round} is wrong", peer)
         self._check_ancestors(header)
         transactions = self._payload(header, wire.payload)
