@@ -17,14 +17,17 @@ from synaptic_mesh.engine.backend import StepInvalid, Trust
 from synaptic_mesh.engine.composites import cross_entropy, dense, relu
 from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.native.compiler import compile_native
+from synaptic_mesh.engine.native.environment import environment_declarations, guarded_entry
 from synaptic_mesh.engine.native.profile import AVX2, NEON, SSE2
 from synaptic_mesh.engine.optimizers import SGD, Tensors, training_step
 from synaptic_mesh.engine.reference import ReferenceBackend
 from synaptic_mesh.engine.trace import Builder, Tensor, exp, f32, floor, gather, i32, matmul, trace
-from synaptic_mesh.workers import float_environment, native_runtime
+from synaptic_mesh.workers import native_runtime
+from synaptic_mesh.workers.arena_program import ENVIRONMENT_CHANGED
 from synaptic_mesh.workers.explain import explain_native
+from synaptic_mesh.workers.float_environment import restore_default
 from synaptic_mesh.workers.native_runtime import NativeBackend, host_profiles, open_native_backend
-from synaptic_mesh.workers.program_cache import ProgramCache
+from synaptic_mesh.workers.program_cache import CachedProgram, ProgramCache
 
 llvm = pytest.importorskip("llvmlite.binding")
 ONE = np.ones(3, np.float32)
@@ -45,6 +48,15 @@ def classifier_step(rows: int, features: int, hidden: int, classes: int) -> Grap
 
     parameters = {"w1": f32(features, hidden), "b1": f32(hidden), "w2": f32(hidden, classes), "b2": f32(classes)}
     return training_step(loss, parameters, {"x": f32(rows, features), "y": i32(rows)}, SGD(0.1))
+
+
+def flush_to_zero() -> None:
+    """Make this thread flush subnormals, results and inputs. Knows where MXCSR lies in x86-64's fenv_t."""
+    state = (ctypes.c_uint8 * 64)()
+    library = ctypes.CDLL(ctypes.util.find_library("m"))
+    library.fegetenv(state)
+    state[28:32] = list((int.from_bytes(bytes(state[28:32]), "little") | 0x8040).to_bytes(4, "little"))
+    library.fesetenv(state)
 
 
 @pytest.fixture(scope="module")
@@ -153,11 +165,65 @@ def test_arenas_start_on_a_line_of_64_bytes(backend: NativeBackend) -> None:
         assert program._address % 64 == 0
 
 
-def test_a_changed_environment_voids_the_run(backend: NativeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native_runtime, "restore_default", lambda: None)
-    monkeypatch.setattr(float_environment, "is_default", lambda: False)
-    with backend.compile(counter()) as program, pytest.raises(ResourceError, match="discarded"):
-        program.run()
+def test_a_changed_environment_voids_the_run(backend: NativeBackend) -> None:
+    with backend.compile(counter()) as program:
+        program._execute = lambda _: ENVIRONMENT_CHANGED
+        with pytest.raises(ResourceError, match="discarded"):
+            program.run()
+
+
+@pytest.mark.parametrize(("mode", "flags"), [(0x1F80, 1), (0x9F80, 5), (0x1FC0, 5), (0x5F80, 5)])
+def test_the_entry_sets_the_environment_and_notices_a_change(backend: NativeBackend, mode: int, flags: int) -> None:
+    """A body that leaves `mode` in the control register, on a thread of its own: the last three flush or round."""
+    if backend.profile == NEON:
+        pytest.skip("the body is written for x86-64")
+    body = f"""define internal i32 @body(ptr %arena, i64 %steps) nounwind noinline {{
+  %was = getelementptr i8, ptr %arena, i64 4
+  call void @llvm.x86.sse.stmxcsr(ptr %was)
+  %word = alloca i32
+  store i32 {mode}, ptr %word
+  call void @llvm.x86.sse.ldmxcsr(ptr %word)
+  ret i32 1
+}}
+define void @init(ptr %arena) {{
+  ret void
+}}
+"""
+    text = environment_declarations(backend.profile) + body + guarded_entry("run", "body", 4, backend.profile)
+    loaded = backend._link(CachedProgram(b"", backend.assemble(text), {}, {}, 64))
+    words = np.zeros(2, np.uint32)
+    found: list[int] = []
+
+    def scenario() -> None:
+        flush_to_zero()
+        found.append(loaded.run(words.ctypes.data, 1))
+        restore_default()
+
+    thread = threading.Thread(target=scenario)
+    thread.start()
+    thread.join()
+    assert found == [flags]
+    assert words[1] & 0xFFC0 == 0x1F80
+
+
+def test_a_prepared_function_does_what_write_run_and_read_do(backend: NativeBackend) -> None:
+    with backend.compile(counter()) as program:
+        step = program.function(["x"], ["loss", "w"])
+        step(ONE)
+        loss, w = step(2 * ONE)
+        assert loss == 6
+        assert w.tolist() == [3, 3, 3]
+        for bad in (np.ones(4, np.float32), np.ones(3)):
+            with pytest.raises(LocalError, match=r"input 'x' is float32 \(3,\)"):
+                step(bad)
+        with pytest.raises(LocalError, match="2 arrays for the 1 inputs x"):
+            step(ONE, ONE)
+        with pytest.raises(LocalError, match="no input 'y'"):
+            program.function(["y"], [])
+        with pytest.raises(LocalError, match="no output 'x'"):
+            program.function([], ["x"])
+    with pytest.raises(LocalError, match="closed"):
+        step(ONE)
 
 
 def test_the_cache_saves_the_compilation_and_a_damaged_entry_is_rebuilt(tmp_path: Path) -> None:
@@ -318,11 +384,7 @@ def test_a_thread_that_flushes_subnormals_still_gets_the_right_bits(backend: Nat
     found: list[list[float]] = []
 
     def scenario() -> None:
-        state = (ctypes.c_uint8 * 64)()
-        library = ctypes.CDLL(ctypes.util.find_library("m"))
-        library.fegetenv(state)
-        state[28:32] = list((int.from_bytes(bytes(state[28:32]), "little") | 0x8040).to_bytes(4, "little"))
-        library.fesetenv(state)
+        flush_to_zero()
         with backend.compile(trace(lambda x: x * 3.0, {"x": f32(1)})) as program:
             program.write("x", least)
             program.run()

@@ -16,7 +16,7 @@ from synaptic_mesh.engine import golden
 from synaptic_mesh.engine.backend import StepInvalid, Trust
 from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.trace import f32, gather, i32, trace
-from synaptic_mesh.workers import float_environment, wasm_runtime
+from synaptic_mesh.workers import wasm_runtime
 from synaptic_mesh.workers.explain import explain
 from synaptic_mesh.workers.peak import PeakLoop
 from synaptic_mesh.workers.program_cache import ProgramCache
@@ -146,7 +146,7 @@ def test_dropping_a_program_releases_its_store(backend: WasmBackend) -> None:
 
 def test_a_changed_environment_voids_the_run(backend: WasmBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wasm_runtime, "restore_default", lambda: None)
-    monkeypatch.setattr(float_environment, "is_default", lambda: False)
+    monkeypatch.setattr(wasm_runtime, "is_default", lambda: False)
     with backend.compile(counter()) as program, pytest.raises(ResourceError, match="discarded"):
         program.run()
 

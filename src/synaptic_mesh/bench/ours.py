@@ -1,6 +1,6 @@
 """Our backends as contestants: whatever opens and passes the golden vectors on this machine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 from synaptic_mesh.base.arrays import Array, canonical_bytes
@@ -22,6 +22,9 @@ class Stepping(Program, Protocol):
 
     def run_many(self, steps: int) -> None:
         """Execute `steps` times in one call."""
+
+    def function(self, inputs: Sequence[str], outputs: Sequence[str]) -> Callable[..., list[Array]]:
+        """Return write, run and read in one."""
 
     def close(self) -> None:
         """Release it."""
@@ -46,11 +49,10 @@ class Ours:
         for name, array in (case.work.parameters() | inputs).items():
             program.write(name, array)
 
+        function, arrays = program.function(list(inputs), list(outputs)), list(inputs.values())
+
         def call() -> list[Array]:
-            for name, array in inputs.items():
-                program.write(name, array)
-            program.run()
-            return [program.read(name) for name in outputs]
+            return function(*arrays)
 
         def results() -> dict[str, Array]:
             names = (*outputs, *program.graph.carried)

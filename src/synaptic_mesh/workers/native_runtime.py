@@ -9,30 +9,30 @@ before the backend is trusted.
 
 import ctypes
 import itertools
-import math
 import mmap
 import platform
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from synaptic_mesh.base.arrays import DTYPES, Array
+from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.base.digests import blob_digest
 from synaptic_mesh.base.errors import LocalError, ResourceError
 from synaptic_mesh.base.ids import Digest
-from synaptic_mesh.engine.backend import StepInvalid, Trust
+from synaptic_mesh.engine.backend import Trust
 from synaptic_mesh.engine.golden import check_backend
 from synaptic_mesh.engine.ir import Graph, verify
 from synaptic_mesh.engine.limits import admit
-from synaptic_mesh.engine.native.compiler import EMITTER_VERSION, INIT, NOT_FINITE, RUN, compile_native
+from synaptic_mesh.engine.native.compiler import EMITTER_VERSION, INIT, RUN, compile_native
 from synaptic_mesh.engine.native.profile import Profile, supported_profiles
 from synaptic_mesh.engine.serialize import graph_digest
 from synaptic_mesh.engine.wasm.compiler import Slot
-from synaptic_mesh.workers.float_environment import require_default, restore_default
+from synaptic_mesh.workers.arena_program import ArenaProgram
 from synaptic_mesh.workers.program_cache import CachedProgram, CachedSlot, ProgramCache, program_key
 
 try:
@@ -43,7 +43,6 @@ except (ImportError, OSError):  # OSError: the package is there, its shared libr
 
 OBJECTS_KEPT_MAX = 64
 """Linked objects a backend keeps, so that a second program for the same graph costs only an arena."""
-STEPS_PER_CALL_MAX = 1 << 20
 LLVM_LEVEL = 2
 """Optimisation of LLVM's code generator; no passes over the text run before it."""
 NARROW_CPUS = ("znver4",)
@@ -195,63 +194,19 @@ def open_native_backend(cache_directory: Path | None = None, profile: Profile | 
     return backend
 
 
-class NativeProgram:
-    """One arena and the code that works on it. See `engine.backend.Program`. One thread at a time."""
+class NativeProgram(ArenaProgram):
+    """One arena and the code that works on it. See `engine.backend.Program`. One thread at a time.
+
+    The code itself sets the floating-point environment and looks at it again: nothing of it is left to do here.
+    """
 
     def __init__(self, graph: Graph, loaded: Loaded) -> None:
-        self.graph = graph
-        self.layout = loaded.layout
+        memory = allocate(loaded.layout.arena_bytes)
         self._code: Loaded | None = loaded
-        self._run = loaded.run
-        self._has_run = False
-        self._memory = allocate(self.layout.arena_bytes)
-        self._address = self._memory.ctypes.data
+        self._memory = memory
+        self._address = memory.ctypes.data
         loaded.init(self._address)
-        self._inputs = {name: self._view(slot) for name, slot in self.layout.inputs.items()}
-        self._outputs = {name: self._view(slot) for name, slot in self.layout.outputs.items()}
-
-    def write(self, name: str, array: Array) -> None:
-        """Copy `array` into input `name`. Raises LocalError when dtype or shape differ from the graph's."""
-        view = self._inputs.get(name)
-        if view is None:
-            raise LocalError(f"the graph has no input {name!r}, only {sorted(self._inputs)}")
-        if array.shape != view.shape or array.dtype != view.dtype:
-            raise LocalError(f"input {name!r} is {view.dtype} {view.shape}, not {array.dtype} {array.shape}")
-        view[...] = array
-
-    def run(self) -> None:
-        """Execute once. Raises StepInvalid for a non-finite checked output or an index out of range, ResourceError
-        when the floating-point environment changed meanwhile."""
-        self.run_many(1)
-
-    def run_many(self, steps: int) -> None:
-        """Execute `steps` times in one call, carried inputs feeding the next step; stops at the first invalid one."""
-        if not 0 <= steps <= STEPS_PER_CALL_MAX:
-            raise LocalError(f"{steps} steps in one call: choose 0 to {STEPS_PER_CALL_MAX}")
-        if self._code is None:
-            raise LocalError("the program is closed")
-        restore_default()
-        flags = self._run(self._address, steps)
-        require_default()
-        if flags:
-            reason = "a checked output is not finite" if flags & NOT_FINITE else "an index is out of range"
-            raise StepInvalid(f"the step is invalid: {reason}")
-        self._has_run = self._has_run or steps > 0
-
-    def read(self, name: str) -> Array:
-        """Return a copy of output (or input) `name`. Before the first run, outputs that are no inputs are missing."""
-        if name in self._inputs and (name not in self._outputs or name in self.graph.carried or not self._has_run):
-            return self._inputs[name].copy()
-        if name not in self._outputs or not self._has_run:
-            raise LocalError(f"no value {name!r}: the graph has outputs {sorted(self._outputs)}; run it first")
-        return self._outputs[name].copy()
-
-    def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Write all `inputs`, run, and return every output by name."""
-        for name, array in inputs.items():
-            self.write(name, array)
-        self.run()
-        return {name: self.read(name) for name in self.graph.outputs}
+        super().__init__(graph, loaded.layout, memory, partial(loaded.run, self._address))
 
     def memory_digest(self) -> Digest:
         """Return the digest of the whole arena: for tests that compare programs."""
@@ -259,20 +214,14 @@ class NativeProgram:
 
     def close(self) -> None:
         """Release code and arena. Arrays that `read` returned are copies and stay valid."""
+        super().close()
         self._code = None
-        self._inputs.clear()
-        self._outputs.clear()
 
     def __enter__(self) -> "NativeProgram":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _view(self, slot: CachedSlot) -> Array:
-        dtype = DTYPES[slot.dtype]
-        size = math.prod(slot.shape) * dtype.itemsize
-        return self._memory[slot.offset : slot.offset + size].view(dtype).reshape(slot.shape)
 
 
 def allocate(size: int) -> Array:

@@ -6,7 +6,6 @@ imports and a memory of fixed size; its arithmetic is deterministic but for NaN 
 """
 
 import ctypes
-import math
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -18,24 +17,24 @@ import numpy as np
 import wasmtime
 from wasmtime import _bindings as c_api
 
-from synaptic_mesh.base.arrays import DTYPES, Array
+from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.base.digests import blob_digest
-from synaptic_mesh.base.errors import LocalError, ResourceError, broken
+from synaptic_mesh.base.errors import ResourceError, broken
 from synaptic_mesh.base.ids import Digest
-from synaptic_mesh.engine.backend import StepInvalid, Trust
+from synaptic_mesh.engine.backend import Trust
 from synaptic_mesh.engine.golden import check_backend
 from synaptic_mesh.engine.ir import Graph, verify
 from synaptic_mesh.engine.limits import admit
 from synaptic_mesh.engine.serialize import graph_digest
-from synaptic_mesh.engine.wasm.compiler import EMITTER_VERSION, NOT_FINITE, RUN_EXPORT, Slot, compile_graph
+from synaptic_mesh.engine.wasm.compiler import EMITTER_VERSION, RUN_EXPORT, Slot, compile_graph
 from synaptic_mesh.engine.wasm.encoder import MEMORY_EXPORT
-from synaptic_mesh.workers.float_environment import require_default, restore_default
+from synaptic_mesh.workers.arena_program import ENVIRONMENT_CHANGED, ArenaProgram
+from synaptic_mesh.workers.float_environment import is_default, restore_default
 from synaptic_mesh.workers.program_cache import CachedProgram, CachedSlot, ProgramCache, program_key
 
 _WASMTIME_VERSION = version("wasmtime")
 MODULES_KEPT_MAX = 64
 """Compiled modules a backend keeps, so that a second program for the same graph costs only an instance."""
-STEPS_PER_CALL_MAX = 1 << 20
 
 
 class Loaded(NamedTuple):
@@ -127,77 +126,30 @@ def open_wasm_backend(cache_directory: Path | None = None) -> WasmBackend:
     return backend
 
 
-class WasmProgram:
+class WasmProgram(ArenaProgram):
     """One instance of a module with its memory. See `engine.backend.Program`. One thread at a time."""
 
     def __init__(self, graph: Graph, loaded: Loaded, engine: wasmtime.Engine) -> None:
-        self.graph = graph
-        self.layout = loaded.layout
-        self._has_run = False
         self._store = wasmtime.Store(engine)
         try:
             exports = wasmtime.Instance(self._store, loaded.module, []).exports(self._store)
         except wasmtime.WasmtimeError as error:
-            raise ResourceError(f"no memory for a program of {self.layout.arena_bytes} bytes: {error}") from None
+            needs = loaded.layout.arena_bytes
+            raise ResourceError(f"no memory for a program of {needs} bytes: {error}") from None
         memory, function = exports[MEMORY_EXPORT], exports[RUN_EXPORT]
         if not isinstance(memory, wasmtime.Memory) or not isinstance(function, wasmtime.Func):
             broken("the emitter exports a memory and a function")
         self._memory = memory
         self._call = _RawCall(self._store, function)
-        self._inputs = {name: self._view(slot) for name, slot in self.layout.inputs.items()}
-        self._outputs = {name: self._view(slot) for name, slot in self.layout.outputs.items()}
-
-    def write(self, name: str, array: Array) -> None:
-        """Copy `array` into input `name`. Raises LocalError when dtype or shape differ from the graph's."""
-        view = self._inputs.get(name)
-        if view is None:
-            raise LocalError(f"the graph has no input {name!r}, only {sorted(self._inputs)}")
-        if array.shape != view.shape or array.dtype != view.dtype:
-            raise LocalError(f"input {name!r} is {view.dtype} {view.shape}, not {array.dtype} {array.shape}")
-        view[...] = array
-
-    def run(self) -> None:
-        """Execute once. Raises StepInvalid for a non-finite checked output or an index out of range, ResourceError
-        when the floating-point environment changed meanwhile."""
-        self.run_many(1)
-
-    def run_many(self, steps: int) -> None:
-        """Execute `steps` times in one call, carried inputs feeding the next step; stops at the first invalid one."""
-        if not 0 <= steps <= STEPS_PER_CALL_MAX:
-            raise LocalError(f"{steps} steps in one call: choose 0 to {STEPS_PER_CALL_MAX}")
-        restore_default()
-        flags = self._call(steps)
-        require_default()
-        if flags:
-            reason = "a checked output is not finite" if flags & NOT_FINITE else "an index is out of range"
-            raise StepInvalid(f"the step is invalid: {reason}")
-        self._has_run = self._has_run or steps > 0
-
-    def read(self, name: str) -> Array:
-        """Return a copy of output (or input) `name`. Before the first run, outputs that are no inputs are missing."""
-        if name in self._inputs and (name not in self._outputs or name in self.graph.carried or not self._has_run):
-            return self._inputs[name].copy()
-        if name not in self._outputs or not self._has_run:
-            raise LocalError(f"no value {name!r}: the graph has outputs {sorted(self._outputs)}; run it first")
-        return self._outputs[name].copy()
-
-    def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Write all `inputs`, run, and return every output by name."""
-        for name, array in inputs.items():
-            self.write(name, array)
-        self.run()
-        return {name: self.read(name) for name in self.graph.outputs}
+        super().__init__(graph, loaded.layout, self._bytes(), self._call)
 
     def memory_digest(self) -> Digest:
         """Return the digest of the whole memory: for tests that compare instances and engines."""
-        size = self._memory.data_len(self._store)
-        return blob_digest(ctypes.string_at(self._memory.data_ptr(self._store), size))
+        return blob_digest(self._bytes().tobytes())
 
     def close(self) -> None:
         """Release instance and memory. Arrays that `read` returned are copies and stay valid."""
-        self._inputs.clear()
-        self._outputs.clear()
-        self._call.close()
+        super().close()
         self._store.close()
 
     def __enter__(self) -> "WasmProgram":
@@ -206,43 +158,39 @@ class WasmProgram:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _view(self, slot: CachedSlot) -> Array:
-        """Return the tensor in place. The memory has min = max pages, so it never moves."""
-        dtype = DTYPES[slot.dtype]
-        size = math.prod(slot.shape) * dtype.itemsize
-        address = ctypes.addressof(self._memory.data_ptr(self._store).contents) + slot.offset
-        array: Array = np.frombuffer(memoryview((ctypes.c_char * size).from_address(address)), np.uint8).view(dtype)
-        return array.reshape(slot.shape)
+    def _bytes(self) -> Array:
+        """Return the memory in place. It has min = max pages, so it never moves."""
+        size = self._memory.data_len(self._store)
+        address = ctypes.addressof(self._memory.data_ptr(self._store).contents)
+        return np.frombuffer(memoryview((ctypes.c_char * size).from_address(address)), np.uint8)
 
 
 class _RawCall:
-    """`run(steps) -> flags` through wasmtime_func_call_unchecked with everything prepared."""
+    """`run(steps) -> flags` through wasmtime_func_call_unchecked with everything prepared, under the default
+    floating-point environment."""
 
     def __init__(self, store: wasmtime.Store, function: wasmtime.Func) -> None:
-        self._function = c_api._wasmtime_func_call_unchecked
-        self._context = store._context()
-        self._callee: object = ctypes.byref(function._func)
         self._values = (c_api.wasmtime_val_raw_t * 1)()
         self._trap = ctypes.POINTER(c_api.wasm_trap_t)()
-        self._trap_pointer = ctypes.byref(self._trap)
+        self._arguments = (store._context(), ctypes.byref(function._func), self._values, 1, ctypes.byref(self._trap))
+        self._function = c_api._wasmtime_func_call_unchecked
 
     def __call__(self, steps: int) -> int:
-        if self._callee is None:
-            raise LocalError("the program is closed")
-        self._values[0].i32 = steps
-        error = self._function(self._context, self._callee, self._values, 1, self._trap_pointer)
+        value = self._values[0]
+        value.i32 = steps
+        restore_default()
+        error = self._function(*self._arguments)
+        if not is_default():
+            return ENVIRONMENT_CHANGED
         if error:
             raise ResourceError(f"wasmtime: {wasmtime.WasmtimeError._from_ptr(error)}")
         if self._trap:
             trap = wasmtime.Trap._from_ptr(self._trap)
             self._trap = ctypes.POINTER(c_api.wasm_trap_t)()
-            self._trap_pointer = ctypes.byref(self._trap)
+            self._arguments = (*self._arguments[:4], ctypes.byref(self._trap))
             raise ResourceError(f"the module trapped: {trap.message}")
-        return self._values[0].i32
-
-    def close(self) -> None:
-        """Refuse further calls."""
-        self._callee = None
+        flags: int = value.i32
+        return flags
 
 
 def _config() -> wasmtime.Config:

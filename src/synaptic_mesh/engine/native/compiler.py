@@ -2,7 +2,8 @@
 
 Kernels take addresses as parameters, so layers of equal shape share one function. `run(arena, steps)` executes the
 whole graph `steps` times and returns the flags, as the WebAssembly module's does: bit 0 a checked output is not finite,
-bit 1 an index is out of range; it stops at the first step with a flag. `init(arena)` writes the constants.
+bit 1 an index is out of range; it stops at the first step with a flag. Bit 2: the floating-point environment, which
+`run` sets, was another one at the end, so the results are void. `init(arena)` writes the constants.
 """
 
 import math
@@ -13,6 +14,7 @@ from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.lowering import lower
 from synaptic_mesh.engine.native.chain import LANES_MIN, Chain, exponents_full, raise_if_not_finite
 from synaptic_mesh.engine.native.elementwise import emit_elementwise
+from synaptic_mesh.engine.native.environment import environment_declarations, guarded_entry
 from synaptic_mesh.engine.native.function import Function
 from synaptic_mesh.engine.native.gemm import Layout, gemm_functions, k_block, workspace_bytes
 from synaptic_mesh.engine.native.indexing import emit_copy, emit_gather, emit_one_hot, emit_scatter_add
@@ -25,10 +27,12 @@ from synaptic_mesh.engine.planner import Plan
 from synaptic_mesh.engine.wasm.chain import is_constant_view, splat_bits
 from synaptic_mesh.engine.wasm.compiler import Slot
 
-EMITTER_VERSION = 2
+EMITTER_VERSION = 3
 """Raised whenever the same graph would give another text; part of every cache key."""
 NOT_FINITE = 1
+ENVIRONMENT_CHANGED = 4
 RUN, INIT = "run", "init"
+STEPS = "steps"
 WIDTHS = (2, 4, 8, 16)
 ARENA, WORK = "%arena", "%work"
 
@@ -94,10 +98,11 @@ class _Compiler:
         calls = [self._call(kernel) for kernel in kernels]
         run, data = self._run(calls), self._init()
         texts = [function.text() for function in (*self.functions, run)]
-        return "\n".join([declarations(WIDTHS), *data, *texts])
+        head = declarations(WIDTHS) + environment_declarations(self.profile)
+        return "\n".join([head, *data, *texts, guarded_entry(RUN, STEPS, ENVIRONMENT_CHANGED, self.profile)])
 
     def _run(self, calls: list[str]) -> Function:
-        f = Function(RUN, [("ptr", ARENA), ("i64", "%steps")], "i32", export=True)
+        f = Function(STEPS, [("ptr", ARENA), ("i64", "%steps")], "i32", inline=False)
         f.store("i32", "0", ARENA)
         some = f.value("icmp ne i64 %steps, 0")
         f.line(f"br i1 {some}, label %step, label %stop")
