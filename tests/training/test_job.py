@@ -73,7 +73,7 @@ def test_hyperparameters_reach_manifest_and_graph() -> None:
         ({"learning_rate": 0.0}, "learning_rate 0.0 must be a number above 1e-30"),
         ({"outer_learning_rate": float("inf")}, "outer_learning_rate inf must be"),
         ({"outer_momentum": 1.0}, "outer_momentum 1.0 must be at least 0 and below 1"),
-        ({"optimizer": "lion"}, "optimizer 'lion' is not known; choose sgd, momentum or adamw"),
+        ({"optimizer": "lyon"}, "optimizer 'lyon' is not known; choose one of sgd, momentum, nesterov"),
     ],
 )
 def test_a_senseless_hyperparameter_is_refused(changes: dict[str, Any], sentence: str) -> None:
@@ -113,8 +113,8 @@ def test_another_optimizer_brings_its_own_learning_rate() -> None:
     assert choose_hyperparameters(defaults, {"optimizer": "adamw"}).learning_rate == 0.003
     assert choose_hyperparameters(defaults, {"optimizer": "adamw", "learning_rate": 0.5}).learning_rate == 0.5
     assert choose_hyperparameters(defaults, {"optimizer": "sgd", "batch": 8}).learning_rate == defaults.learning_rate
-    with pytest.raises(LocalError, match="optimizer 'lion' is not known"):
-        choose_hyperparameters(defaults, {"optimizer": "lion"})
+    with pytest.raises(LocalError, match="optimizer 'lyon' is not known"):
+        choose_hyperparameters(defaults, {"optimizer": "lyon"})
     with pytest.raises(LocalError, match="hyperparameter 'epochs' is not known; there are batch, inner_steps"):
         choose_hyperparameters(defaults, {"epochs": 3})
 

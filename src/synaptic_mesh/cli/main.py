@@ -59,7 +59,10 @@ def train(
     inner_steps: Annotated[int | None, typer.Option(min=1, max=10_000, help="Optimizer steps per outer step.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, max=65_536, help="Rows per optimizer step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Inner learning rate.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="sgd, momentum or adamw.")] = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(help="sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw, lion, irprop-, quickprop."),
+    ] = None,
     numeric: Numeric = None,
     categorical: Categorical = None,
     ignore: Ignored = None,

@@ -4,7 +4,9 @@ ir            the SSA graph, its law and `verify`; `format_graph` shows it
 trace         Python functions on `Tensor`s become graphs
 composites    softmax, losses, dense layers: published decompositions into primitives
 autodiff      reverse mode, graph to graph
-optimizers    SGD, momentum, AdamW and whole training steps as one graph
+optimizers    SGD, momentum, AdamW and whole training steps as one graph; more rules in adaptive and resilient
+schedules     learning rates that change, as tables of bit patterns
+gradient_rules  clipping and weight decay around any optimizer; optimizer_names lists all by name
 passes        rewrites that provably keep every bit
 limits        what a graph from others may cost; FLOPs and memory by integer formulas
 serialize     canonical bytes and digest of a graph

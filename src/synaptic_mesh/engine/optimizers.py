@@ -1,7 +1,9 @@
 """Optimizers as graph builders, and the training step: loss, gradients and update as one graph.
 
 Hyperparameters become f32 constants of the graph (their bit patterns are in its digest). Powers beta^t are carried
-f32 state, multiplied once per step, because no pow is exact across machines.
+f32 state, multiplied once per step, because no pow is exact across machines. A learning rate is a number or a
+Schedule. More rules are in `adaptive` and `resilient`, clipping and weight decay in `gradient_rules`; the formula of
+each, in the order in which it is computed, stands in docs/protocol/semantics.md.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +16,7 @@ from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.autodiff import gradients
 from synaptic_mesh.engine.ir import DType, Graph, Shape
+from synaptic_mesh.engine.schedules import Rate, rate_now, rate_state
 from synaptic_mesh.engine.trace import Builder, Spec, Tensor, spec_of, sqrt
 
 Tensors = dict[str, Tensor]
@@ -33,33 +36,56 @@ class Optimizer(Protocol):
 class SGD(msgspec.Struct, frozen=True):
     """p = p - learning_rate * g."""
 
-    learning_rate: float = 0.01
+    learning_rate: Rate = 0.01
 
     def initial_state(self, parameters: Mapping[str, Shape]) -> dict[str, Array]:
-        """No state."""
+        """No state but a schedule's."""
         del parameters
-        return {}
+        return rate_state(self.learning_rate)
 
     def update(self, parameters: Tensors, gradient: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
         """One multiplication and one subtraction per element."""
-        return {name: p - gradient[name] * self.learning_rate for name, p in parameters.items()}, state
+        rate, after = rate_now(self.learning_rate, state)
+        return {name: p - gradient[name] * rate for name, p in parameters.items()}, after
 
 
 class Momentum(msgspec.Struct, frozen=True):
     """v = momentum * v + g; p = p - learning_rate * v. Polyak 1964, without dampening."""
 
-    learning_rate: float = 0.01
+    learning_rate: Rate = 0.01
     momentum: float = 0.9
 
     def initial_state(self, parameters: Mapping[str, Shape]) -> dict[str, Array]:
         """Velocities of zero: "v/<parameter>"."""
-        return {f"v/{name}": np.zeros(shape, np.float32) for name, shape in parameters.items()}
+        return {**zeros_like(parameters, "v"), **rate_state(self.learning_rate)}
 
     def update(self, parameters: Tensors, gradient: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
         """Velocity first, then the parameter by the new velocity."""
+        rate, after = rate_now(self.learning_rate, state)
         velocity = {name: state[f"v/{name}"] * self.momentum + gradient[name] for name in parameters}
-        moved = {name: p - velocity[name] * self.learning_rate for name, p in parameters.items()}
-        return moved, {f"v/{name}": value for name, value in velocity.items()}
+        moved = {name: p - velocity[name] * rate for name, p in parameters.items()}
+        return moved, {**{f"v/{name}": value for name, value in velocity.items()}, **after}
+
+
+class Nesterov(msgspec.Struct, frozen=True):
+    """v = momentum * v + g; p = p - learning_rate * (g + momentum * v): the look-ahead of Sutskever et al. 2013."""
+
+    learning_rate: Rate = 0.01
+    momentum: float = 0.9
+
+    def initial_state(self, parameters: Mapping[str, Shape]) -> dict[str, Array]:
+        """Velocities of zero: "v/<parameter>"."""
+        return {**zeros_like(parameters, "v"), **rate_state(self.learning_rate)}
+
+    def update(self, parameters: Tensors, gradient: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
+        """Velocity first, then the parameter by gradient and new velocity."""
+        rate, after = rate_now(self.learning_rate, state)
+        moved: Tensors = {}
+        for name, parameter in parameters.items():
+            velocity = state[f"v/{name}"] * self.momentum + gradient[name]
+            moved[name] = parameter - (gradient[name] + velocity * self.momentum) * rate
+            after[f"v/{name}"] = velocity
+        return moved, after
 
 
 class AdamW(msgspec.Struct, frozen=True):
@@ -68,7 +94,7 @@ class AdamW(msgspec.Struct, frozen=True):
     Loshchilov and Hutter 2019, arXiv:1711.05101.
     """
 
-    learning_rate: float = 0.001
+    learning_rate: Rate = 0.001
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
@@ -76,23 +102,20 @@ class AdamW(msgspec.Struct, frozen=True):
 
     def initial_state(self, parameters: Mapping[str, Shape]) -> dict[str, Array]:
         """Moments of zero "m/<parameter>", "v/<parameter>"; powers of one "power/beta1", "power/beta2"."""
-        moments = {f"{kind}/{name}": np.zeros(s, np.float32) for name, s in parameters.items() for kind in ("m", "v")}
-        return {**moments, "power/beta1": np.ones((), np.float32), "power/beta2": np.ones((), np.float32)}
+        return {**moments(parameters), **rate_state(self.learning_rate)}
 
     def update(self, parameters: Tensors, gradient: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
         """Powers first, then for each parameter m, v and the move."""
-        after: Tensors = {
-            "power/beta1": state["power/beta1"] * self.beta1,
-            "power/beta2": state["power/beta2"] * self.beta2,
-        }
-        step = self.learning_rate / (1.0 - after["power/beta1"])
+        rate, after = rate_now(self.learning_rate, state)
+        after |= {f"power/{name}": state[f"power/{name}"] * getattr(self, name) for name in ("beta1", "beta2")}
+        step = rate / (1.0 - after["power/beta1"])
         root = sqrt(1.0 - after["power/beta2"])
         moved: Tensors = {}
         for name, parameter in parameters.items():
             g = gradient[name]
             m = state[f"m/{name}"] * self.beta1 + g * (1.0 - self.beta1)
             v = state[f"v/{name}"] * self.beta2 + (g * g) * (1.0 - self.beta2)
-            decayed = parameter * (1.0 - self.learning_rate * self.weight_decay)
+            decayed = parameter * (1.0 - rate * self.weight_decay)
             moved[name] = decayed - (step * m) / (sqrt(v) / root + self.epsilon)
             after[f"m/{name}"], after[f"v/{name}"] = m, v
         return moved, after
@@ -131,3 +154,14 @@ def initial_state(optimizer: Optimizer, parameters: Mapping[str, Spec]) -> dict[
         if spec.dtype is not DType.F32:
             raise LocalError(f"parameter {name!r} is {spec.dtype.value}: only f32 is trained")
     return optimizer.initial_state({name: spec.shape for name, spec in parameters.items()})
+
+
+def zeros_like(parameters: Mapping[str, Shape], kind: str) -> dict[str, Array]:
+    """Return "<kind>/<parameter>" -> +0 of the parameter's shape."""
+    return {f"{kind}/{name}": np.zeros(shape, np.float32) for name, shape in parameters.items()}
+
+
+def moments(parameters: Mapping[str, Shape]) -> dict[str, Array]:
+    """Return Adam's state before the first step: moments of zero, powers of one."""
+    pairs = {f"{kind}/{name}": np.zeros(s, np.float32) for name, s in parameters.items() for kind in ("m", "v")}
+    return {**pairs, "power/beta1": np.ones((), np.float32), "power/beta2": np.ones((), np.float32)}

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from synaptic_mesh.base.errors import LocalError
-from synaptic_mesh.engine.optimizers import SGD, AdamW, Momentum, Optimizer
+from synaptic_mesh.engine.optimizer_names import OPTIMIZERS, make_optimizer
 from synaptic_mesh.ledger.manifest import OuterRule
 from synaptic_mesh.training.prepared import f32_bits
 
@@ -18,10 +18,6 @@ STEPS_MAX = 10_000
 BATCH_MAX = 65_536
 WORKERS_AVERAGED_MIN = 4
 """From so many workers on, averaging their updates replaces inner steps of each."""
-
-
-LEARNING_RATES = {"sgd": 0.3, "momentum": 0.03, "adamw": 0.003}
-"""What each inner optimizer learns the digits with."""
 
 
 class Hyperparameters(msgspec.Struct, frozen=True):
@@ -33,7 +29,7 @@ class Hyperparameters(msgspec.Struct, frozen=True):
     """Optimizer steps of one worker in one outer step (H of DiLoCo, arXiv:2311.08105)."""
     outer_steps: int = 12
     optimizer: str = "sgd"
-    """"sgd", "momentum" or "adamw": the inner optimizer; its state starts anew in every outer step."""
+    """The inner optimizer, a name of engine/optimizer_names.py; its state starts anew in every outer step."""
     learning_rate: float = 0.4
     outer_learning_rate: float = 1.0
     outer_momentum: float = 0.6
@@ -78,21 +74,11 @@ def choose_hyperparameters(defaults: Hyperparameters, choices: Mapping[str, int 
             f"hyperparameter {unknown[0]!r} is not known; there are {', '.join(Hyperparameters.__struct_fields__)}"
         )
     name = str(choices.get("optimizer", defaults.optimizer))
-    rate = LEARNING_RATES.get(name, defaults.learning_rate) if name != defaults.optimizer else defaults.learning_rate
+    other = name != defaults.optimizer and name in OPTIMIZERS
+    rate = OPTIMIZERS[name][1] if other else defaults.learning_rate
     chosen = msgspec.structs.replace(defaults, **{"learning_rate": rate, **choices})
     check_hyperparameters(chosen)
     return chosen
-
-
-def make_optimizer(name: str, learning_rate: float) -> Optimizer:
-    """Return the engine's inner optimizer of this name. Raises LocalError naming the known ones."""
-    if name == "sgd":
-        return SGD(learning_rate)
-    if name == "momentum":
-        return Momentum(learning_rate)
-    if name == "adamw":
-        return AdamW(learning_rate)
-    raise LocalError(f"optimizer {name!r} is not known; choose sgd, momentum or adamw")
 
 
 def outer_rule(hyperparameters: Hyperparameters) -> OuterRule:

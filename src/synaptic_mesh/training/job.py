@@ -15,6 +15,7 @@ from synaptic_mesh.base.digests import blob_digest
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.base.ids import DIGEST_BYTES
 from synaptic_mesh.engine.golden import semantics_id
+from synaptic_mesh.engine.optimizer_names import make_optimizer
 from synaptic_mesh.engine.serialize import graph_to_bytes
 from synaptic_mesh.ledger.admission import MANIFEST_VERSION
 from synaptic_mesh.ledger.amounts import UNITS_PER_RUV
@@ -35,7 +36,6 @@ from synaptic_mesh.training.examples import Examples
 from synaptic_mesh.training.hyperparameters import (
     Hyperparameters,
     check_hyperparameters,
-    make_optimizer,
     outer_rule,
 )
 
