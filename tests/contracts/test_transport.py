@@ -58,7 +58,7 @@ class Node:
 class Harness:
     """Makes nodes that can reach one another."""
 
-    def links(self, key: KeyPair) -> Links:
+    def links(self, key: KeyPair, *, is_client: bool = False) -> Links:
         raise NotImplementedError
 
     def stall(self, node: Node, stalled: bool) -> None:
@@ -69,8 +69,8 @@ class MemoryHarness(Harness):
     def __init__(self) -> None:
         self.hub = MemoryHub(MemorySettings(delay_ms_min=0.1, delay_ms_max=1.0, seed=7))
 
-    def links(self, key: KeyPair) -> Links:
-        return self.hub.attach(key.peer_id)
+    def links(self, key: KeyPair, *, is_client: bool = False) -> Links:
+        return self.hub.attach(key.peer_id, is_client=is_client)
 
     def stall(self, node: Node, stalled: bool) -> None:
         cast(MemoryLinks, node.links).stall(stalled)
@@ -86,11 +86,13 @@ class ZenohHarness(Harness):
         self.ports = free_ports(4)
         self.seats: dict[PeerId, int] = {}
 
-    def links(self, key: KeyPair) -> Links:
+    def links(self, key: KeyPair, *, is_client: bool = False) -> Links:
         seat = self.seats.setdefault(key.peer_id, len(self.seats))
         endpoints = tuple(f"127.0.0.1:{port}" for port in self.ports)
         credentials = make_credentials(key, self.issuers[(seat + 1) % 4], self.bundle, NOW_MS)
-        return ZenohLinks(ZenohSettings((endpoints[seat],), endpoints, credentials), NETWORK, key.peer_id)
+        listen = () if is_client else (endpoints[seat],)
+        settings = ZenohSettings(listen, endpoints, credentials, is_client=is_client)
+        return ZenohLinks(settings, NETWORK, key.peer_id)
 
     def stall(self, node: Node, stalled: bool) -> None:
         lock = cast(
@@ -138,8 +140,12 @@ def run(harness: Harness, count: int, scenario: Callable[..., Awaitable[None]]) 
 
 async def link(nodes: list[Node]) -> None:
     for node in nodes:
-        missing = await node.network.wait_for_peers((other.id for other in nodes), PATIENCE_MS)
-        assert not missing
+        await link_to(node, nodes)
+
+
+async def link_to(node: Node, others: list[Node]) -> None:
+    missing = await node.network.wait_for_peers((other.id for other in others), PATIENCE_MS)
+    assert not missing
 
 
 def data(size: int) -> bytes:
@@ -173,6 +179,30 @@ def test_a_broadcast_reaches_everyone_but_its_sender(harness: Harness) -> None:
         assert await a.hear_only(b"end") == []
 
     run(harness, 3, scenario)
+
+
+def test_a_client_asks_and_is_answered_but_is_no_node(harness: Harness) -> None:
+    async def scenario(a: Node, b: Node) -> None:
+        client = Node(harness.links(keypair(2), is_client=True), keypair(2))
+        try:
+            await client.start()
+            await link_to(client, [a, b])
+            client.network.send(a.id, "ask", b"how much")
+            assert (await a.hear()).payload == b"how much"
+            while not client.heard.qsize():  # its token may still be on the way: then a send is a counted drop
+                a.network.send(client.id, "answer", b"enough")
+                await asyncio.sleep(0)
+            assert (await client.hear()).payload == b"enough"
+            a.network.broadcast("block", b"for nodes")
+            assert (await b.hear()).payload == b"for nodes"
+            a.network.send(client.id, "answer", b"end")
+            assert set(await client.hear_only(b"end")) <= {b"enough"}
+            assert a.network.peers() == {b.id}
+            assert b.network.peers() == {a.id}
+        finally:
+            await client.network.close()
+
+    run(harness, 2, scenario)
 
 
 def test_messages_of_one_peer_stay_in_order(harness: Harness) -> None:

@@ -41,13 +41,16 @@ class MemoryHub:
         self._nodes: dict[PeerId, MemoryLinks] = {}
         self._lines: dict[tuple[PeerId, PeerId], _Line] = {}
 
-    def attach(self, me: PeerId) -> "MemoryLinks":
-        """Return the links of one node; they come up when they are opened."""
-        return MemoryLinks(self, me)
+    def attach(self, me: PeerId, *, is_client: bool = False) -> "MemoryLinks":
+        """Return the links of one node; they come up when they are opened. A client hears no broadcasts, and nobody
+        counts it among the nodes.
+        """
+        return MemoryLinks(self, me, is_client)
 
     def peers_of(self, me: PeerId) -> list["MemoryLinks"]:
-        """Open nodes other than `me`, sorted by peer id."""
-        return [self._nodes[peer] for peer in sorted(self._nodes) if peer != me]
+        """Open nodes other than `me` and clients, sorted by peer id."""
+        nodes = [self._nodes[peer] for peer in sorted(self._nodes) if peer != me]
+        return [node for node in nodes if not node.is_client]
 
     def find(self, peer: PeerId) -> "MemoryLinks | None":
         """The open node of that id."""
@@ -74,7 +77,7 @@ class MemoryHub:
         return line
 
     def _announce(self) -> None:
-        everyone = frozenset(self._nodes)
+        everyone = frozenset(peer for peer, node in self._nodes.items() if not node.is_client)
         for peer in sorted(self._nodes):
             self._nodes[peer].receive_peers(everyone - {peer})
 
@@ -82,8 +85,9 @@ class MemoryHub:
 class MemoryLinks:
     """Implements `Links` over a hub."""
 
-    def __init__(self, hub: MemoryHub, me: PeerId) -> None:
+    def __init__(self, hub: MemoryHub, me: PeerId, is_client: bool = False) -> None:
         self.me = me
+        self.is_client = is_client
         self._hub = hub
         self._receiver: Receiver | None = None
         self._inbox: list[Frame] = []

@@ -10,7 +10,7 @@ Who is linked. `open()` does not raise when peers refuse us, so links are watche
 its liveliness token (declared after its subscriptions) and a link exists whose certificate names it and whose zenoh id
 is the first 16 bytes of that name. A zenoh id is not bound to a certificate by itself, and samples carry no
 authenticated sender: the access rules tie announcements to certificate names, and every frame proves its sender by its
-own envelope.
+own envelope. A client holds a token of another kind: it can be answered, and is not counted as linked.
 """
 
 import asyncio
@@ -33,6 +33,7 @@ from synaptic_mesh.transport.zenoh_settings import (
     alive_key,
     broadcast_key,
     bulk_key,
+    client_key,
     control_key,
     options_json,
     zenoh_options,
@@ -65,7 +66,7 @@ class ZenohLinks:
     """Implements `Links` over one zenoh session."""
 
     def __init__(self, settings: ZenohSettings, network: NetworkId, me: PeerId) -> None:
-        if not settings.listen:
+        if not settings.listen and not settings.is_client:
             raise LocalError("a node listens on at least one endpoint, such as 127.0.0.1:7450")
         self.me = me
         self._settings = settings
@@ -79,7 +80,9 @@ class ZenohLinks:
         self._receiver: Receiver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._alive: set[PeerId] = set()
+        self._clients: set[PeerId] = set()
         self._linked: frozenset[PeerId] = frozenset()
+        self._linked_clients: frozenset[PeerId] = frozenset()
         self._answers: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -95,7 +98,8 @@ class ZenohLinks:
 
     def send(self, peer: PeerId, frame: Frame) -> bool:
         """See `Links.send`."""
-        return peer in self._linked and self._enqueue(control_key(self._network, peer), frame)
+        is_linked = peer in self._linked or peer in self._linked_clients
+        return is_linked and self._enqueue(control_key(self._network, peer), frame)
 
     def broadcast(self, frame: Frame) -> bool:
         """See `Links.broadcast`."""
@@ -145,7 +149,8 @@ class ZenohLinks:
             return False
         return True
 
-    def _note_linked(self, linked: frozenset[PeerId]) -> None:
+    def _note_linked(self, linked: frozenset[PeerId], clients: frozenset[PeerId]) -> None:
+        self._linked_clients = clients
         if self._receiver is not None and not self._closed and linked != self._linked:
             self._linked = linked
             self._receiver.on_peers(linked)
@@ -179,16 +184,22 @@ class ZenohLinks:
             raise ResourceError(f"cannot open the network on {where}: {why}") from None
         self._session = session
         remote = zenoh.Locality.REMOTE
-        for key in (control_key(self._network, self.me), broadcast_key(self._network)):
+        heard = [control_key(self._network, self.me)]
+        if not self._settings.is_client:
+            heard.append(broadcast_key(self._network))
+        for key in heard:
             self._declared.append(session.declare_subscriber(key, _direct(self._on_sample), allowed_origin=remote))
-        mine = bulk_key(self._network, self.me)
-        self._declared.append(session.declare_queryable(mine, _direct(self._on_query), allowed_origin=remote))
+        if not self._settings.is_client:
+            mine = bulk_key(self._network, self.me)
+            self._declared.append(session.declare_queryable(mine, _direct(self._on_query), allowed_origin=remote))
         # The token comes last: whoever sees it knows that the subscriptions above are in place.
-        everyone = f"mesh/{self._network.hex()}/*/alive"
-        watch = session.liveliness().declare_subscriber(everyone, self._on_alive, history=True)
-        token = session.liveliness().declare_token(alive_key(self._network, self.me))
-        links = session.info.declare_link_events_listener(self._on_link)
-        self._declared += [watch, token, links]
+        for kind in ("alive", "client"):
+            everyone = f"mesh/{self._network.hex()}/*/{kind}"
+            watch = session.liveliness().declare_subscriber(everyone, self._on_token, history=True)
+            self._declared.append(watch)
+        mine = (client_key if self._settings.is_client else alive_key)(self._network, self.me)
+        self._declared.append(session.liveliness().declare_token(mine))
+        self._declared.append(session.info.declare_link_events_listener(self._on_link))
 
     def _close_session(self) -> None:
         if self._sender.is_alive():
@@ -246,20 +257,21 @@ class ZenohLinks:
         else:
             self._inbox.call(self._note_request, query, frame)
 
-    def _on_alive(self, sample: Any) -> None:
+    def _on_token(self, sample: Any) -> None:
+        _, _, name, kind = str(sample.key_expr).split("/")
         try:
-            peer = peer_of_name_untrusted(str(sample.key_expr).split("/")[2])
+            peer = peer_of_name_untrusted(name)
         except PeerError:
             self._inbox.drop("stranger")
             return
         present = sample.kind == zenoh.SampleKind.PUT
-        self._inbox.call(self._note_alive, peer, present)
+        self._inbox.call(self._note_token, peer, self._clients if kind == "client" else self._alive, present)
 
     def _on_link(self, _event: Any) -> None:
         self._inbox.call(self._look_at_links)
 
-    def _note_alive(self, peer: PeerId, present: bool) -> None:
-        (self._alive.add if present else self._alive.discard)(peer)
+    def _note_token(self, peer: PeerId, holders: set[PeerId], present: bool) -> None:
+        (holders.add if present else holders.discard)(peer)
         self._look_at_links()
 
     def _look_at_links(self) -> None:
@@ -268,7 +280,7 @@ class ZenohLinks:
 
     def _refresh(self) -> None:
         named = _certified_peers(self._session.info.links())
-        self._inbox.call(lambda: self._note_linked(frozenset(self._alive & named)))
+        self._inbox.call(lambda: self._note_linked(frozenset(self._alive & named), frozenset(self._clients & named)))
 
 
 class _Inbox:

@@ -29,7 +29,7 @@ class ZenohSettings(msgspec.Struct, frozen=True):
     """Where one node listens, whom it calls, and what it presents."""
 
     listen: tuple[str, ...]
-    """Endpoints "host:port", at least one; port 0 is not allowed since peers must know it."""
+    """Endpoints "host:port", at least one but for a client; port 0 is not allowed since peers must know it."""
     connect: tuple[str, ...]
     """Endpoints of the others. A link is made once whichever side calls first; own endpoints in the list are skipped.
     """
@@ -38,6 +38,8 @@ class ZenohSettings(msgspec.Struct, frozen=True):
     """Peers that may do anything on a link, by the name in their certificate. None: every peer with a valid
     certificate.
     """
+    is_client: bool = False
+    """Only submits and follows: it hears no broadcasts, serves nothing, and nobody counts it among the nodes."""
     gossip: bool = False
     """Learn further endpoints from peers. Off: the list above is complete."""
     close_timeout_s: float = 3.0
@@ -116,6 +118,11 @@ def alive_key(network: NetworkId, peer: PeerId) -> str:
     return f"mesh/{network.hex()}/{peer.hex()}/alive"
 
 
+def client_key(network: NetworkId, peer: PeerId) -> str:
+    """The token a client holds instead."""
+    return f"mesh/{network.hex()}/{peer.hex()}/client"
+
+
 def access_rules(members: tuple[PeerId, ...] | None, network: NetworkId, me: PeerId) -> dict[str, Any]:
     """Default deny. A peer may announce and listen under its own name only, and speak to this node and to everyone.
 
@@ -123,17 +130,18 @@ def access_rules(members: tuple[PeerId, ...] | None, network: NetworkId, me: Pee
     """
     wildcard = PeerId(b"")
     named = [wildcard] if members is None else [peer for peer in sorted(set(members)) if peer != me]
+    tokens = [_any(network, kind) for kind in ("alive", "client")]
     rules: list[dict[str, Any]] = [
         _rule("in", "ingress", ["put"], [control_key(network, me), broadcast_key(network)]),
         _rule("ask", "ingress", ["query"], [bulk_key(network, me)]),
-        _rule("watch", "ingress", ["liveliness_query", "declare_liveliness_subscriber"], [_any(network, "alive")]),
-        _rule("out", "egress", _ALL_MESSAGES, [_any(network, kind) for kind in ("control", "bulk", "alive")]),
+        _rule("watch", "ingress", ["liveliness_query", "declare_liveliness_subscriber"], tokens),
+        _rule("out", "egress", _ALL_MESSAGES, [_any(network, "control"), _any(network, "bulk"), *tokens]),
     ]
     subjects: list[dict[str, Any]] = []
     policies: list[dict[str, Any]] = []
     for peer in named:
         name = peer.hex() or "anyone"
-        own = [_own(network, peer, kind) for kind in ("control", "bulk", "alive")]
+        own = [_own(network, peer, kind) for kind in ("control", "bulk", "alive", "client")]
         listens = ["declare_subscriber", "declare_queryable", "reply", "liveliness_token"]
         rules.append(_rule(f"own-{name}", "ingress", listens, [*own, broadcast_key(network)]))
         subject: dict[str, Any] = {"id": name, "link_protocols": ["tls"]}
