@@ -15,7 +15,7 @@ from nacl.exceptions import CryptoError
 
 from synaptic_mesh.base.digests import hash_bytes
 from synaptic_mesh.base.errors import LocalError
-from synaptic_mesh.base.ids import PEER_ID_BYTES, SIGNATURE_BYTES, Digest, PeerId, short
+from synaptic_mesh.base.ids import DIGEST_BYTES, PEER_ID_BYTES, SIGNATURE_BYTES, Digest, PeerId, short
 
 SEED_BYTES = 32
 """An Ed25519 private key is its 32-byte seed."""
@@ -53,10 +53,15 @@ def verify_signature(peer_id: bytes, domain: str, message: bytes | memoryview, s
     """Answer whether `peer_id` signed `message` in `domain`. Any bytes may be given: wrong lengths and points are just
     False.
     """
-    if len(peer_id) != PEER_ID_BYTES or len(signature) != SIGNATURE_BYTES:
+    return verify_digest(peer_id, signed_digest(domain, message), signature)
+
+
+def verify_digest(peer_id: bytes, digest: bytes, signature: bytes) -> bool:
+    """The same for a `signed_digest` that is known already."""
+    if len(peer_id) != PEER_ID_BYTES or len(signature) != SIGNATURE_BYTES or len(digest) != DIGEST_BYTES:
         return False
     try:
-        bindings.crypto_sign_open(bytes(signature) + signed_digest(domain, message), bytes(peer_id))
+        bindings.crypto_sign_open(bytes(signature) + digest, bytes(peer_id))
     except (CryptoError, ValueError):
         return False
     return True

@@ -6,5 +6,6 @@ switching           starts in wasmtime and goes on in machine code once that is 
 program_cache       generated and precompiled modules on disk, checked before use, rebuilt when damaged
 float_environment   rounding to nearest and subnormals kept, on the thread that executes
 explain             what the emitter made of a graph: IR, plan, module text, sizes and times
+signatures          checks signatures in batches, in child processes
 compute             carries out what participants ask to be computed
 """
