@@ -9,13 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from synaptic_mesh.base.arrays import DTYPES, Array
 from synaptic_mesh.base.errors import LocalError, ResourceError
+from synaptic_mesh.engine.abi import ENVIRONMENT_CHANGED, NOT_FINITE
 from synaptic_mesh.engine.backend import StepInvalid
 from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.workers.program_cache import CachedProgram, CachedSlot
 
 STEPS_PER_CALL_MAX = 1 << 20
-NOT_FINITE, INDEX_OUT_OF_RANGE, ENVIRONMENT_CHANGED = 1, 2, 4
-"""Flags that generated code returns."""
 
 
 class ArenaProgram:

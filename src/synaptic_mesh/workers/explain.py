@@ -6,10 +6,12 @@ import time
 import wasmtime
 
 from synaptic_mesh.base.codec import Record
-from synaptic_mesh.engine.ir import Graph, format_graph, verify
+from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.limits import admit, flops
 from synaptic_mesh.engine.native.compiler import compile_native
 from synaptic_mesh.engine.planner import format_plan
+from synaptic_mesh.engine.text import format_graph
+from synaptic_mesh.engine.verify import verify
 from synaptic_mesh.engine.wasm.compiler import compile_graph
 from synaptic_mesh.engine.wasm.wat import module_text
 

@@ -24,14 +24,14 @@ from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.base.digests import blob_digest
 from synaptic_mesh.base.errors import LocalError, ResourceError
 from synaptic_mesh.base.ids import Digest
+from synaptic_mesh.engine.abi import INIT_EXPORT, NATIVE_EMITTER_VERSION, RUN_EXPORT, Slot
 from synaptic_mesh.engine.backend import Trust
 from synaptic_mesh.engine.golden import check_backend
-from synaptic_mesh.engine.ir import Graph, verify
+from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.limits import admit
-from synaptic_mesh.engine.native.compiler import EMITTER_VERSION, INIT, RUN, compile_native
 from synaptic_mesh.engine.native.profile import Profile, supported_profiles
 from synaptic_mesh.engine.serialize import graph_digest
-from synaptic_mesh.engine.wasm.compiler import Slot
+from synaptic_mesh.engine.verify import verify
 from synaptic_mesh.workers.arena_program import ArenaProgram
 from synaptic_mesh.workers.program_cache import CachedProgram, CachedSlot, ProgramCache, program_key
 
@@ -148,6 +148,8 @@ class NativeBackend:
             return None
 
     def _build(self, graph: Graph, digest: Digest) -> Loaded:
+        from synaptic_mesh.engine.native.compiler import compile_native  # not needed for what the cache holds
+
         compiled = compile_native(graph, self.profile)
         layout = CachedProgram(
             wasm=b"",
@@ -174,15 +176,19 @@ class NativeBackend:
 
     def _link(self, layout: CachedProgram) -> Loaded:
         """Return callable code. Raises RuntimeError for an object that LLVM does not accept."""
-        builder = llvm.JITLibraryBuilder().add_object_img(layout.native).export_symbol(RUN).export_symbol(INIT)
+        builder = (
+            llvm.JITLibraryBuilder().add_object_img(layout.native).export_symbol(RUN_EXPORT).export_symbol(INIT_EXPORT)
+        )
         tracker = builder.link(self._linker, f"program{next(self._numbers)}")
-        run = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint64)(tracker[RUN])
-        init = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(tracker[INIT])
+        run = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint64)(tracker[RUN_EXPORT])
+        init = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(tracker[INIT_EXPORT])
         return Loaded(tracker, run, init, layout)
 
     def _key(self, graph: Digest) -> Digest:
         versions = f"llvmlite {llvmlite.__version__} LLVM {llvm.llvm_version_info}"
-        return program_key(graph, f"native emitter {EMITTER_VERSION}", versions, self.profile.name, f"O{LLVM_LEVEL}")
+        return program_key(
+            graph, f"native emitter {NATIVE_EMITTER_VERSION}", versions, self.profile.name, f"O{LLVM_LEVEL}"
+        )
 
 
 def open_native_backend(cache_directory: Path | None = None, profile: Profile | None = None) -> NativeBackend:

@@ -6,33 +6,34 @@ imports and a memory of fixed size; its arithmetic is deterministic but for NaN 
 """
 
 import ctypes
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from importlib.metadata import version
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import wasmtime
 from wasmtime import _bindings as c_api
+from wasmtime._ffi import dll as wasmtime_library
 
 from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.base.digests import blob_digest
 from synaptic_mesh.base.errors import ResourceError, broken
 from synaptic_mesh.base.ids import Digest
+from synaptic_mesh.engine.abi import ENVIRONMENT_CHANGED, MEMORY_EXPORT, RUN_EXPORT, WASM_EMITTER_VERSION, Slot
 from synaptic_mesh.engine.backend import Trust
 from synaptic_mesh.engine.golden import check_backend
-from synaptic_mesh.engine.ir import Graph, verify
+from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.limits import admit
 from synaptic_mesh.engine.serialize import graph_digest
-from synaptic_mesh.engine.wasm.compiler import EMITTER_VERSION, RUN_EXPORT, Slot, compile_graph
-from synaptic_mesh.engine.wasm.encoder import MEMORY_EXPORT
-from synaptic_mesh.workers.arena_program import ENVIRONMENT_CHANGED, ArenaProgram
+from synaptic_mesh.engine.verify import verify
+from synaptic_mesh.workers.arena_program import ArenaProgram
 from synaptic_mesh.workers.float_environment import is_default, restore_default
 from synaptic_mesh.workers.program_cache import CachedProgram, CachedSlot, ProgramCache, program_key
 
-_WASMTIME_VERSION = version("wasmtime")
 MODULES_KEPT_MAX = 64
 """Compiled modules a backend keeps, so that a second program for the same graph costs only an instance."""
 
@@ -104,6 +105,8 @@ class WasmBackend:
             return None
 
     def _build(self, graph: Graph, digest: Digest) -> Loaded:
+        from synaptic_mesh.engine.wasm.compiler import compile_graph  # not needed for what the cache holds
+
         compiled = compile_graph(graph)
         module = wasmtime.Module(self._engine, compiled.wasm)
         layout = CachedProgram(
@@ -203,7 +206,15 @@ def _config() -> wasmtime.Config:
 
 
 def _key(graph: Digest) -> Digest:
-    return program_key(graph, f"emitter {EMITTER_VERSION}", f"wasmtime {_WASMTIME_VERSION}", "speed")
+    return program_key(graph, f"emitter {WASM_EMITTER_VERSION}", _library(), "speed")
+
+
+@cache
+def _library() -> str:
+    """Tell one build of wasmtime from another by its shared library: reading the installed package's version would
+    take as long as loading a dozen programs."""
+    status = os.stat(wasmtime_library._name)
+    return f"wasmtime {status.st_size} {status.st_mtime_ns}"
 
 
 def _cached_slots(slots: Mapping[str, Slot]) -> dict[str, CachedSlot]:

@@ -9,6 +9,7 @@ bit 1 an index is out of range; it stops at the first step with a flag. Bit 2: t
 import math
 from typing import NamedTuple
 
+from synaptic_mesh.engine.abi import ENVIRONMENT_CHANGED, INIT_EXPORT, RUN_EXPORT, Slot
 from synaptic_mesh.engine.fusion import Kernel, KernelKind, matmul_extents
 from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.lowering import lower
@@ -25,13 +26,7 @@ from synaptic_mesh.engine.native.values import INT, Value, VectorOps, declaratio
 from synaptic_mesh.engine.passes import simplify
 from synaptic_mesh.engine.planner import Plan
 from synaptic_mesh.engine.wasm.chain import is_constant_view, splat_bits
-from synaptic_mesh.engine.wasm.compiler import Slot
 
-EMITTER_VERSION = 3
-"""Raised whenever the same graph would give another text; part of every cache key."""
-NOT_FINITE = 1
-ENVIRONMENT_CHANGED = 4
-RUN, INIT = "run", "init"
 STEPS = "steps"
 WIDTHS = (2, 4, 8, 16)
 ARENA, WORK = "%arena", "%work"
@@ -99,7 +94,7 @@ class _Compiler:
         run, data = self._run(calls), self._init()
         texts = [function.text() for function in (*self.functions, run)]
         head = declarations(WIDTHS) + environment_declarations(self.profile)
-        return "\n".join([head, *data, *texts, guarded_entry(RUN, STEPS, ENVIRONMENT_CHANGED, self.profile)])
+        return "\n".join([head, *data, *texts, guarded_entry(RUN_EXPORT, STEPS, ENVIRONMENT_CHANGED, self.profile)])
 
     def _run(self, calls: list[str]) -> Function:
         f = Function(STEPS, [("ptr", ARENA), ("i64", "%steps")], "i32", inline=False)
@@ -137,7 +132,7 @@ class _Compiler:
 
     def _init(self) -> list[str]:
         """Return the constants as data; adds the function that writes them."""
-        f = Function(INIT, [("ptr", ARENA)], export=True)
+        f = Function(INIT_EXPORT, [("ptr", ARENA)], export=True)
         data = []
         for node in self.plan.constants:
             bits = self.graph.nodes[node].attributes.bits

@@ -8,8 +8,9 @@ stops at the first step with a flag.
 import math
 from typing import NamedTuple
 
+from synaptic_mesh.engine.abi import NOT_FINITE, RUN_EXPORT, Slot
 from synaptic_mesh.engine.fusion import Kernel, KernelKind, matmul_extents
-from synaptic_mesh.engine.ir import DType, Graph, Shape
+from synaptic_mesh.engine.ir import Graph, Shape
 from synaptic_mesh.engine.lowering import lower
 from synaptic_mesh.engine.passes import simplify
 from synaptic_mesh.engine.planner import Plan
@@ -25,19 +26,7 @@ from synaptic_mesh.engine.wasm.reduction import Reduction, emit_argmax, emit_red
 from synaptic_mesh.engine.wasm.strip import Pointers, Product, emit_product
 
 I32, V128 = ValueType.I32, ValueType.V128
-EMITTER_VERSION = 2
-"""Raised whenever the same graph would give other bytes; part of every cache key."""
 FLAGS_ADDRESS = 0
-NOT_FINITE = 1
-RUN_EXPORT = "run"
-
-
-class Slot(NamedTuple):
-    """Where a named tensor lies in the memory: dense, row-major, little-endian."""
-
-    offset: int
-    shape: Shape
-    dtype: DType
 
 
 class CompiledModule(NamedTuple):

@@ -4,12 +4,12 @@ import struct
 from collections.abc import Iterable
 
 from synaptic_mesh.base.errors import broken, invariant
+from synaptic_mesh.engine.abi import MEMORY_EXPORT
 from synaptic_mesh.engine.wasm.function import Function, Instruction
 from synaptic_mesh.engine.wasm.opcodes import OPCODES, Immediate, ValueType, signed_leb, unsigned_leb
 
 PAGE_BYTES = 1 << 16
 PAGES_MAX = 1 << 16
-MEMORY_EXPORT = "memory"
 _EMPTY_BLOCK = b"\x40"
 _CONTROL = {"else": b"\x05", "end": b"\x0b", "select": b"\x1b"}
 _BLOCKS = {"block": b"\x02", "loop": b"\x03", "if": b"\x04"}

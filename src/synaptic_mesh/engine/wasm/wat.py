@@ -4,7 +4,8 @@ Specification 2.0, chapter 6)."""
 import struct
 from collections.abc import Iterator
 
-from synaptic_mesh.engine.wasm.encoder import MEMORY_EXPORT, Module, local_order
+from synaptic_mesh.engine.abi import MEMORY_EXPORT
+from synaptic_mesh.engine.wasm.encoder import Module, local_order
 from synaptic_mesh.engine.wasm.function import Function, Instruction
 from synaptic_mesh.engine.wasm.opcodes import OPCODES, Immediate, ValueType
 

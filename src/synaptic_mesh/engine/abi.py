@@ -1,0 +1,30 @@
+"""What generated code exports and returns, and the versions of its emitters: all that a runtime needs to know of them
+to load code from a cache, without importing an emitter."""
+
+from typing import NamedTuple
+
+from synaptic_mesh.engine.ir import DType, Shape
+
+WASM_EMITTER_VERSION = 2
+"""Raised whenever the same graph would give another WebAssembly module; part of every cache key."""
+NATIVE_EMITTER_VERSION = 3
+"""Raised whenever the same graph would give another LLVM text; part of every cache key."""
+MEMORY_EXPORT = "memory"
+RUN_EXPORT = "run"
+"""run(steps) of a module, run(arena, steps) of an object: executes the graph so many times and returns flags."""
+INIT_EXPORT = "init"
+"""init(arena) of an object writes the constants; a module brings them as data."""
+NOT_FINITE = 1
+"""Flag: a checked output is not finite."""
+INDEX_OUT_OF_RANGE = 2
+"""Flag: an index is out of range."""
+ENVIRONMENT_CHANGED = 4
+"""Flag: the floating-point environment was another one after the run, so the results are void."""
+
+
+class Slot(NamedTuple):
+    """Where a named tensor lies in the memory: dense, row-major, little-endian."""
+
+    offset: int
+    shape: Shape
+    dtype: DType
