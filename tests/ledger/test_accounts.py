@@ -84,6 +84,6 @@ def test_root_follows_every_change() -> None:
     seen = {bank.root()}
     for act in (lambda: bank.transfer(A, C, 1), lambda: bank.consume_nonce(B), lambda: bank.stake(A, 2)):
         act()
-        assert bank.root() == merkle_root(bank.leaves(), "SM/accounts/v1")
+        assert bank.root() == merkle_root(bank.leaves(), "SM/accounts/v2")
         seen.add(bank.root())
     assert len(seen) == 4

@@ -3,9 +3,18 @@
 Money is in one of four places: an account's balance, an account's stake (part of which may be locked), held for jobs
 (escrow and pay that has not vested), or the treasury. Every method of `Bank` moves it from one to another; the bank
 keeps the four totals as it goes, so that the supply can be checked at every commit without visiting each account.
+
+Accounts lie in one table of 64-byte rows in the order of their opening; 256 rows are a page, and the state root hashes
+the pages that changed. So thousands of transfers at once are a few operations on columns, and their share of the root
+is the cost of hashing 16 KiB for each page they touch.
 """
 
-from synaptic_mesh.base.codec import Record, encode
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from synaptic_mesh.base.codec import Record
 from synaptic_mesh.base.digests import hash_bytes
 from synaptic_mesh.base.errors import invariant
 from synaptic_mesh.base.ids import PEER_ID_BYTES, Digest, short
@@ -14,7 +23,13 @@ from synaptic_mesh.ledger.merkle import MerkleTable
 from synaptic_mesh.ledger.reject import LedgerReject
 
 ACCOUNTS_MAX = 1 << 20
-"""Accounts in the state. An account is opened by the first transfer to it and is never removed."""
+"""Accounts in the state, 64 bytes each. An account is opened by the first transfer to it and is never removed."""
+PAGE_ACCOUNTS = 256
+"""Accounts whose rows are hashed together."""
+ROW = np.dtype(
+    [("peer", f"V{PEER_ID_BYTES}"), ("balance", "<i8"), ("stake", "<i8"), ("locked", "<i8"), ("nonce", "<i8")]
+)
+PAGES_DOMAIN = "SM/accounts/v2"
 
 
 class Account(Record):
@@ -43,31 +58,42 @@ class Bank:
     ledger's own transitions: for them a missing amount is a broken invariant.
     """
 
-    def __init__(self, accounts: dict[bytes, Account]) -> None:
-        self._accounts: dict[bytes, Account] = {}
-        self._index: dict[bytes, int] = {}  # position of the account's leaf: order of opening
-        self._dirty: set[bytes] = set()
-        self._leaves = MerkleTable("SM/accounts/v1")
+    def __init__(self, accounts: Mapping[bytes, Account]) -> None:
+        self._index: dict[bytes, int] = {}  # account -> its row
+        self._use(np.zeros(PAGE_ACCOUNTS, ROW))
+        self._dirty = np.zeros(1, np.bool_)  # by page
+        self._pages = MerkleTable(PAGES_DOMAIN)
         self.balances = 0
         self.stakes = 0
         self.held = 0
         self.treasury = 0
         for peer in sorted(accounts):
-            self._put(peer, accounts[peer])
+            self._set(self._open(peer), accounts[peer])
 
     def __len__(self) -> int:
-        return len(self._accounts)
+        return len(self._index)
 
     def __contains__(self, peer: bytes) -> bool:
-        return peer in self._accounts
+        return peer in self._index
 
     def get(self, peer: bytes) -> Account:
         """Return the account; one that was never opened is empty."""
-        return self._accounts.get(peer, EMPTY_ACCOUNT)
+        row = self._index.get(peer)
+        return EMPTY_ACCOUNT if row is None else self._at(row)
+
+    def nonce(self, peer: bytes) -> int:
+        """Return the account's next nonce, 0 for one that was never opened."""
+        row = self._index.get(peer)
+        return 0 if row is None else self._nonce.item(row)
+
+    def balance(self, peer: bytes) -> int:
+        """Return the account's balance, 0 for one that was never opened."""
+        row = self._index.get(peer)
+        return 0 if row is None else self._balance.item(row)
 
     def peers(self) -> tuple[bytes, ...]:
         """Return the ids of all accounts, ascending."""
-        return tuple(sorted(self._accounts))
+        return tuple(sorted(self._index))
 
     def total(self) -> int:
         """Return the supply according to the running totals."""
@@ -75,27 +101,41 @@ class Bank:
 
     def consume_nonce(self, peer: bytes) -> None:
         """The account's next nonce is one higher."""
-        old = self._accounts[peer]
-        self._put(peer, Account(old.balance, old.stake, old.locked, old.nonce + 1))
+        row = self._index[peer]
+        self._nonce[row] = self._nonce.item(row) + 1
+        self._dirty[row // PAGE_ACCOUNTS] = True
 
     # What transactions ask for.
 
     def transfer(self, sender: bytes, recipient: bytes, amount: int) -> None:
         """Move balance to another account, which is opened if it is new."""
-        check_amount(amount)
-        if len(recipient) != PEER_ID_BYTES:
-            raise LedgerReject(f"recipient has {len(recipient)} bytes, an account id has {PEER_ID_BYTES}")
-        self._check_balance(sender, amount)
-        if recipient not in self._accounts and len(self._accounts) >= ACCOUNTS_MAX:
-            raise LedgerReject(f"cannot open account {short(recipient)}: the ledger holds {ACCOUNTS_MAX} accounts")
-        self._add_balance(sender, -amount)
-        self._add_balance(recipient, amount)
+        self.transfer_many(sender, (recipient,), (amount,))
+
+    def transfer_many(self, sender: bytes, receivers: Sequence[bytes], amounts: Sequence[int]) -> None:
+        """Move balance to other accounts, which are opened in order if they are new: all of it or nothing. The balance
+        covers the sum before any of it arrives, also where the sender is among the receivers.
+        """
+        for amount in amounts:
+            check_amount(amount)
+        for receiver in receivers:
+            if len(receiver) != PEER_ID_BYTES:
+                raise LedgerReject(f"recipient has {len(receiver)} bytes, an account id has {PEER_ID_BYTES}")
+        total = sum(amounts)
+        self._check_balance(sender, total)
+        new = {receiver: None for receiver in receivers if receiver not in self._index}
+        if len(self._index) + len(new) > ACCOUNTS_MAX:
+            raise LedgerReject(
+                f"cannot open account {short(next(iter(new)))}: the ledger holds {ACCOUNTS_MAX} accounts"
+            )
+        self._add_balance(sender, -total)
+        for receiver, amount in zip(receivers, amounts, strict=True):
+            self._add_balance(receiver, amount)
 
     def stake(self, peer: bytes, amount: int) -> None:
         """Move balance into stake."""
         check_amount(amount)
         self._check_balance(peer, amount)
-        old = self._accounts[peer]
+        old = self.get(peer)
         self._put(peer, Account(old.balance - amount, old.stake + amount, old.locked, old.nonce))
 
     def unstake(self, peer: bytes, amount: int) -> None:
@@ -114,6 +154,39 @@ class Bank:
         self._check_balance(sponsor, amount)
         self._add_balance(sponsor, -amount)
         self.held += amount
+
+    # Many transfers at once.
+
+    def rows(self, peers: Sequence[bytes]) -> list[int | None]:
+        """Return each account's row, None for one that is not open."""
+        return list(map(self._index.get, peers))
+
+    def settle(
+        self,
+        debits: Mapping[bytes, int],
+        nonces: Mapping[bytes, int],
+        receivers: Sequence[bytes],
+        amounts: npt.NDArray[np.int64],
+    ) -> None:
+        """Take `debits` from the senders' balances, set the senders' next nonces, and give `amounts` (n,), each in 1 ..
+        2^63 - 1, to `receivers` (n), which are opened in order if they are new. The debits add up to the amounts, and
+        every balance covers its debit without what arrives: the caller has seen to both.
+        """
+        total = sum(debits.values())
+        invariant(total <= self.balances, f"settling {total} of {self.balances} in balances")
+        found = self.rows(receivers)
+        if None in found:
+            found = [self._open(peer) if row is None else row for peer, row in zip(receivers, found, strict=True)]
+        for peer, debit in debits.items():
+            row = self._index[peer]
+            left = self._balance.item(row) - debit
+            invariant(left >= 0, "settling more than a balance")
+            self._balance[row] = left
+            self._nonce[row] = nonces[peer]
+            self._dirty[row // PAGE_ACCOUNTS] = True
+        rows = np.array(found, dtype=np.int64)
+        np.add.at(self._balance, rows, amounts)  # exact: no balance passes the supply, which is below 2^62
+        self._dirty[rows // PAGE_ACCOUNTS] = True
 
     # What the ledger's transitions do.
 
@@ -151,50 +224,82 @@ class Bank:
     # State root and checks.
 
     def root(self) -> Digest:
-        """Return the Merkle root over all accounts in order of opening; only changed ones are hashed again."""
-        for peer in sorted(self._dirty, key=self._index.__getitem__):
-            self._leaves.set(self._index[peer], account_leaf(peer, self._accounts[peer]))
-        self._dirty.clear()
-        return self._leaves.root()
+        """Return the Merkle root over all pages in order; only changed ones are hashed again."""
+        for page in np.flatnonzero(self._dirty).tolist():
+            self._pages.set(page, self._page_leaf(page))
+        self._dirty[:] = False
+        return self._pages.root()
 
     def leaves(self) -> list[Digest]:
-        """Return every account's leaf, computed anew in order of opening."""
-        return [account_leaf(peer, account) for peer, account in self._accounts.items()]
+        """Return every page's leaf, computed anew in order."""
+        return [self._page_leaf(page) for page in range(-(-len(self._index) // PAGE_ACCOUNTS))]
 
     def recount(self) -> int:
         """Return the supply by visiting every account."""
-        owned = sum(account.balance + account.stake for account in self._accounts.values())
+        count = len(self._index)
+        owned: int = sum(self._balance[:count].tolist()) + sum(self._stake[:count].tolist())
         return owned + self.held + self.treasury
 
+    def _page_leaf(self, page: int) -> Digest:
+        end = min((page + 1) * PAGE_ACCOUNTS, len(self._index))
+        return hash_bytes("SM/account-page/v1", self._bytes[page * PAGE_ACCOUNTS * ROW.itemsize : end * ROW.itemsize])
+
+    def _use(self, table: npt.NDArray[np.void]) -> None:
+        self._table = table
+        self._bytes = table.data.cast("B")
+        self._balance: npt.NDArray[np.int64] = table["balance"]
+        self._stake: npt.NDArray[np.int64] = table["stake"]
+        self._locked: npt.NDArray[np.int64] = table["locked"]
+        self._nonce: npt.NDArray[np.int64] = table["nonce"]
+
+    def _open(self, peer: bytes) -> int:
+        """Return the row of an account that may be new."""
+        row = self._index.get(peer)
+        if row is not None:
+            return row
+        row = len(self._index)
+        if row == len(self._table):
+            self._use(np.concatenate([self._table, np.zeros(row, ROW)]))
+            self._dirty = np.concatenate([self._dirty, np.zeros(len(self._dirty), np.bool_)])
+        self._index[peer] = row
+        self._table["peer"][row] = peer
+        self._dirty[row // PAGE_ACCOUNTS] = True
+        return row
+
     def _check_balance(self, peer: bytes, amount: int) -> None:
-        balance = self.get(peer).balance
+        balance = self.balance(peer)
         if balance < amount:
             raise LedgerReject(
                 f"{format_amount(amount)} rUv needed, but {short(peer)} has a balance of {format_amount(balance)} rUv"
             )
 
     def _add_balance(self, peer: bytes, amount: int) -> None:
-        old = self.get(peer)
-        self._put(peer, Account(old.balance + amount, old.stake, old.locked, old.nonce))
+        row = self._open(peer)
+        balance = self._balance.item(row) + amount
+        invariant(0 <= balance <= SUPPLY_MAX, "an account left its range")
+        self._balance[row] = balance
+        self._dirty[row // PAGE_ACCOUNTS] = True
+        self.balances += amount
+
+    def _at(self, row: int) -> Account:
+        return Account(self._balance.item(row), self._stake.item(row), self._locked.item(row), self._nonce.item(row))
 
     def _put(self, peer: bytes, new: Account) -> None:
-        old = self._accounts.get(peer)
-        if old is None:
-            old = EMPTY_ACCOUNT
-            self._index[peer] = len(self._accounts)
+        self._set(self._open(peer), new)
+
+    def _set(self, row: int, new: Account) -> None:
+        old = self._at(row)
         invariant(
             0 <= new.balance <= SUPPLY_MAX and 0 <= new.locked <= new.stake <= SUPPLY_MAX,
             "an account left its range",
         )
         self.balances += new.balance - old.balance
         self.stakes += new.stake - old.stake
-        self._accounts[peer] = new
-        self._dirty.add(peer)
-
-
-def account_leaf(peer: bytes, account: Account) -> Digest:
-    """Return the leaf that stands for an account in the state root."""
-    return hash_bytes("SM/account/v1", peer, encode(account))
+        self._balance[row] = new.balance
+        self._stake[row] = new.stake
+        self._locked[row] = new.locked
+        self._nonce[row] = new.nonce
+        self._dirty[row // PAGE_ACCOUNTS] = True
 
 
 def check_amount(amount: int) -> None:

@@ -13,8 +13,6 @@ replica before it writes anything.
 """
 
 import struct
-from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
@@ -22,44 +20,19 @@ from synaptic_mesh.base.digests import hash_bytes, merkle_root
 from synaptic_mesh.base.errors import LocalError, invariant
 from synaptic_mesh.base.ids import Digest, NetworkId, short
 from synaptic_mesh.identity.committee import Committee
-from synaptic_mesh.ledger.accounts import Account, Bank
+from synaptic_mesh.ledger.accounts import PAGES_DOMAIN, Account, Bank
 from synaptic_mesh.ledger.admission import check_manifest
 from synaptic_mesh.ledger.context import CommitContext
-from synaptic_mesh.ledger.enrolment import attest_job, check_funds, join_job, leave_job, submit_job
-from synaptic_mesh.ledger.events import JobChanged, LedgerEvent, TransactionApplied
+from synaptic_mesh.ledger.enrolment import check_funds
+from synaptic_mesh.ledger.events import JobChanged, LedgerEvent
+from synaptic_mesh.ledger.execution import Executor
 from synaptic_mesh.ledger.genesis import Genesis, check_genesis, genesis_accounts, genesis_committee, network_id
-from synaptic_mesh.ledger.job_record import Job
 from synaptic_mesh.ledger.job_table import JobTable
 from synaptic_mesh.ledger.jobs import JobState
 from synaptic_mesh.ledger.manifest import Manifest
 from synaptic_mesh.ledger.phases import advance_job
 from synaptic_mesh.ledger.reject import LedgerReject
 from synaptic_mesh.ledger.signing import VerifiedTransaction
-from synaptic_mesh.ledger.step_actions import (
-    commit_verdicts,
-    report_available,
-    reveal_verdicts,
-    reveal_witness,
-    submit_update,
-    vote_root,
-)
-from synaptic_mesh.ledger.transactions import (
-    ActionUnion,
-    AttestJob,
-    CommitVerdicts,
-    JoinJob,
-    LeaveJob,
-    ReportAvailable,
-    RevealVerdicts,
-    RevealWitness,
-    Stake,
-    SubmitJob,
-    SubmitUpdate,
-    Transaction,
-    Transfer,
-    Unstake,
-    VoteRoot,
-)
 
 
 class OrderedCommit(msgspec.Struct, frozen=True):
@@ -73,9 +46,12 @@ class OrderedCommit(msgspec.Struct, frozen=True):
 
 
 class Ledger:
-    """See the module's docstring. Raises LocalError for a genesis that breaks a rule."""
+    """See the module's docstring. Raises LocalError for a genesis that breaks a rule.
 
-    def __init__(self, genesis: Genesis) -> None:
+    one_by_one: apply transfers one after the other. It changes nothing but the speed: tests compare the two.
+    """
+
+    def __init__(self, genesis: Genesis, *, one_by_one: bool = False) -> None:
         check_genesis(genesis)
         self.network: NetworkId = network_id(genesis)
         self.committee: Committee = genesis_committee(genesis)
@@ -86,6 +62,7 @@ class Ledger:
         self._timestamp_ms: int | None = None  # the highest seen
         self._bank = Bank(genesis_accounts(genesis))
         self._jobs = JobTable()
+        self._executor = Executor(self.network, genesis.epoch, self._jobs, one_by_one=one_by_one)
         self._supply = self._bank.total()
 
     def apply(self, commit: OrderedCommit) -> list[LedgerEvent]:
@@ -100,8 +77,7 @@ class Ledger:
         touched: set[bytes] = set()
         for job_id in self._jobs.due(self.progress_ms):
             self._advance(context, job_id, touched)
-        for verified in commit.transactions:
-            self._apply_transaction(context, verified, touched)
+        self._executor.apply(context, commit.transactions, touched)
         for job_id in sorted(touched):
             self._advance(context, job_id, touched)
         for job_id in sorted(touched):
@@ -159,7 +135,7 @@ class Ledger:
 
     def recomputed_state_root(self) -> Digest:
         """Return the same root from scratch: the definition, and a check on the incremental one."""
-        accounts = merkle_root(self._bank.leaves(), "SM/accounts/v1")
+        accounts = merkle_root(self._bank.leaves(), PAGES_DOMAIN)
         return self._combine(accounts, self._jobs.recomputed_root())
 
     def recounted_supply(self) -> int:
@@ -186,51 +162,6 @@ class Ledger:
         if job is not None and advance_job(context, job):
             touched.add(job_id)
 
-    def _apply_transaction(self, context: CommitContext, verified: VerifiedTransaction, touched: set[bytes]) -> None:
-        transaction = verified.transaction
-        reason = self._refusal(transaction)
-        if not reason:
-            self._bank.consume_nonce(transaction.sender)
-            try:
-                self._dispatch(context, transaction.sender, transaction.action, touched)
-            except LedgerReject as reject:
-                reason = str(reject)
-        context.events.append(
-            TransactionApplied(verified.id, transaction.sender, transaction.nonce, not reason, reason)
-        )
-
-    def _refusal(self, transaction: Transaction) -> str:
-        """Return why the transaction consumes nothing at all, or ""."""
-        sender = transaction.sender
-        if transaction.network != self.network or transaction.epoch != self.committee.epoch:
-            return f"it is for epoch {transaction.epoch} of network {short(transaction.network)}"
-        expected = self._bank.get(sender).nonce
-        if transaction.nonce < expected:
-            return f"nonce {transaction.nonce} of {short(sender)} is used already, the next is {expected}"
-        if transaction.nonce > expected:
-            return f"nonce {transaction.nonce} of {short(sender)} leaves a gap, the next is {expected}"
-        if sender not in self._bank:
-            return f"{short(sender)} has no account: it needs a transfer first"
-        return ""
-
-    def _dispatch(self, context: CommitContext, sender: bytes, action: ActionUnion, touched: set[bytes]) -> None:
-        match action:
-            case Transfer():
-                self._bank.transfer(sender, action.recipient, action.amount)
-            case Stake():
-                self._bank.stake(sender, action.amount)
-            case Unstake():
-                self._bank.unstake(sender, action.amount)
-            case SubmitJob():
-                touched.add(submit_job(context, self._jobs, sender, action).id)
-            case _:
-                job_id = action.job if isinstance(action, AttestJob | JoinJob | LeaveJob) else action.ref.job
-                job = self._jobs.get(job_id)
-                if job is None:
-                    raise LedgerReject(f"job {short(job_id)} is unknown")
-                _JOB_HANDLERS[type(action)](context, job, sender, action)
-                touched.add(job_id)
-
     def _check_supply(self) -> None:
         bank = self._bank
         invariant(
@@ -244,16 +175,3 @@ class Ledger:
             "<qqqqq", self._bank.treasury, self._bank.held, self.progress_ms, timestamp_ms, self.commit_index
         )
         return hash_bytes("SM/state/v1", self.network, accounts, jobs, numbers)
-
-
-_JOB_HANDLERS: dict[type, Callable[[CommitContext, Job, bytes, Any], None]] = {
-    AttestJob: attest_job,
-    JoinJob: join_job,
-    LeaveJob: leave_job,
-    SubmitUpdate: submit_update,
-    ReportAvailable: report_available,
-    CommitVerdicts: commit_verdicts,
-    RevealVerdicts: reveal_verdicts,
-    RevealWitness: reveal_witness,
-    VoteRoot: vote_root,
-}

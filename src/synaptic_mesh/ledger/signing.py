@@ -1,15 +1,22 @@
 """From an action to signed bytes, and from a stranger's bytes to a transaction whose signature was checked.
 
 Verification depends on the bytes, the network and the epoch alone, so every replica drops the same transactions of a
-block before the ledger sees them.
+block before the ledger sees them. It can be done one by one, or apart from the decoding, where a shell has processes
+for it:
+
+    opened = open_payload(transactions_of_the_commit, network, epoch)
+    valid = [... for claim in signatures_of(opened)]          # anywhere; is_claim_valid(claim) is the definition
+    events = ledger.apply(OrderedCommit(index, timestamp_ms, verified_of(opened, valid)))
 """
+
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from synaptic_mesh.base.codec import decode_untrusted, encode
 from synaptic_mesh.base.errors import LocalError, PeerError
-from synaptic_mesh.base.ids import PEER_ID_BYTES, Digest, NetworkId, short
-from synaptic_mesh.identity.keys import KeyPair, verify_signature
+from synaptic_mesh.base.ids import PEER_ID_BYTES, SIGNATURE_BYTES, Digest, NetworkId, short
+from synaptic_mesh.identity.keys import KeyPair, signed_digest, verify_digest
 from synaptic_mesh.ledger.transactions import (
     SIGNING_DOMAIN,
     TRANSACTION_BYTES_MAX,
@@ -26,12 +33,30 @@ ENVELOPE_BYTES_MAX = 128
 
 
 class VerifiedTransaction(msgspec.Struct, frozen=True):
-    """A transaction of this network and epoch that its sender signed. Made by `verify_transaction_untrusted` and by
-    nothing else: whoever holds one need not check again.
+    """A transaction of this network and epoch that its sender signed. Made by `verify_transaction_untrusted` and
+    `verified_of` and by nothing else: whoever holds one need not check again.
     """
 
     transaction: Transaction
     id: Digest
+
+
+class SignatureClaim(msgspec.Struct, frozen=True, array_like=True):
+    """That `public_key` (32 bytes) made `signature` (64 bytes, Ed25519) over `message`: the 32 bytes that stand for
+    domain and body, so a claim is 128 bytes however large its transaction is.
+    """
+
+    public_key: bytes
+    message: bytes
+    signature: bytes
+
+
+class UnverifiedTransaction(msgspec.Struct, frozen=True):
+    """A transaction of this network and epoch, and the claim that its sender signed it."""
+
+    transaction: Transaction
+    id: Digest
+    claim: SignatureClaim
 
 
 def sign_transaction(keypair: KeyPair, transaction: Transaction) -> bytes:
@@ -53,9 +78,9 @@ def sign_transaction(keypair: KeyPair, transaction: Transaction) -> bytes:
     return encode(SignedTransaction(body, keypair.sign(SIGNING_DOMAIN, body)))
 
 
-def verify_transaction_untrusted(data: bytes, network: NetworkId, epoch: int) -> VerifiedTransaction:
-    """Decode and check a signed transaction. Raises PeerError when it is malformed, too large, of another network or
-    epoch, or not signed by its sender.
+def open_transaction_untrusted(data: bytes, network: NetworkId, epoch: int) -> UnverifiedTransaction:
+    """Decode a signed transaction and check everything but its signature. Raises PeerError when it is malformed, too
+    large, or of another network or epoch.
     """
     signed = decode_untrusted(SignedTransaction, data, TRANSACTION_BYTES_MAX + ENVELOPE_BYTES_MAX)
     transaction = decode_transaction_untrusted(signed.body)
@@ -65,6 +90,55 @@ def verify_transaction_untrusted(data: bytes, network: NetworkId, epoch: int) ->
         raise PeerError(f"transaction is for epoch {transaction.epoch}, the committee is of epoch {epoch}")
     if len(transaction.sender) != PEER_ID_BYTES or not 0 <= transaction.nonce <= NONCE_MAX:
         raise PeerError(f"transaction has a sender of {len(transaction.sender)} bytes and nonce {transaction.nonce}")
-    if not verify_signature(transaction.sender, SIGNING_DOMAIN, signed.body, signed.signature):
-        raise PeerError(f"transaction is not signed by its sender {short(transaction.sender)}")
-    return VerifiedTransaction(transaction, transaction_id(signed.body))
+    if len(signed.signature) != SIGNATURE_BYTES:
+        raise PeerError(f"signature has {len(signed.signature)} bytes, it needs {SIGNATURE_BYTES}")
+    claim = SignatureClaim(transaction.sender, signed_digest(SIGNING_DOMAIN, signed.body), signed.signature)
+    return UnverifiedTransaction(transaction, transaction_id(signed.body), claim)
+
+
+def open_payload(payload: Iterable[bytes], network: NetworkId, epoch: int) -> list[UnverifiedTransaction | PeerError]:
+    """Open every transaction of a block or commit, in order: what is not one for this network and epoch leaves its
+    error in its place. Every replica leaves out the same.
+    """
+    opened: list[UnverifiedTransaction | PeerError] = []
+    for data in payload:
+        try:
+            opened.append(open_transaction_untrusted(data, network, epoch))
+        except PeerError as error:
+            opened.append(error)
+    return opened
+
+
+def signatures_of(opened: Iterable[UnverifiedTransaction | PeerError]) -> list[SignatureClaim]:
+    """Return what must be verified before these transactions may run, in order. For a batch of worker processes: each
+    claim stands for itself.
+    """
+    return [each.claim for each in opened if isinstance(each, UnverifiedTransaction)]
+
+
+def verified_of(
+    opened: Iterable[UnverifiedTransaction | PeerError], valid: Sequence[bool]
+) -> tuple[VerifiedTransaction, ...]:
+    """Return the transactions whose signatures were found valid, in order. `valid` answers `signatures_of(opened)` one
+    by one. Raises LocalError when it has another length.
+    """
+    candidates = [each for each in opened if isinstance(each, UnverifiedTransaction)]
+    if len(candidates) != len(valid):
+        raise LocalError(f"{len(valid)} answers for {len(candidates)} signatures: give one for each")
+    answered = zip(candidates, valid, strict=True)
+    return tuple(VerifiedTransaction(each.transaction, each.id) for each, is_valid in answered if is_valid)
+
+
+def is_claim_valid(claim: SignatureClaim) -> bool:
+    """Verify one claim here and now."""
+    return verify_digest(claim.public_key, claim.message, claim.signature)
+
+
+def verify_transaction_untrusted(data: bytes, network: NetworkId, epoch: int) -> VerifiedTransaction:
+    """Decode and check a signed transaction. Raises PeerError when it is malformed, too large, of another network or
+    epoch, or not signed by its sender.
+    """
+    opened = open_transaction_untrusted(data, network, epoch)
+    if not is_claim_valid(opened.claim):
+        raise PeerError(f"transaction is not signed by its sender {short(opened.transaction.sender)}")
+    return VerifiedTransaction(opened.transaction, opened.id)

@@ -11,6 +11,7 @@ from synaptic_mesh.base.codec import Record, decode_untrusted, encode
 from synaptic_mesh.base.digests import hash_bytes
 from synaptic_mesh.base.ids import Digest, PeerId
 from synaptic_mesh.ledger.manifest import BlobRef, Manifest
+from synaptic_mesh.ledger.transfers import check_records_untrusted
 
 TRANSACTION_BYTES_MAX = 576 << 10
 """A SubmitJob with the largest manifest; what a block takes is a little more."""
@@ -26,6 +27,14 @@ class Transfer(Action):
 
     recipient: bytes
     amount: int
+
+
+class TransferMany(Action):
+    """Move amounts from the sender's balance to 1 to 4,096 receivers, all of them or none: the balance must cover their
+    sum before any of it arrives. `records` has 40 bytes for each (`transfers.py`).
+    """
+
+    records: bytes
 
 
 class Stake(Action):
@@ -138,6 +147,7 @@ class VoteRoot(Action):
 
 ActionUnion = (
     Transfer
+    | TransferMany
     | Stake
     | Unstake
     | SubmitJob
@@ -182,7 +192,10 @@ def encode_transaction(transaction: Transaction) -> bytes:
 
 def decode_transaction_untrusted(body: bytes) -> Transaction:
     """Decode and bound a transaction. Raises PeerError; does not check the signature."""
-    return cast(Transaction, decode_untrusted(cast(Any, Transaction), body, TRANSACTION_BYTES_MAX))
+    transaction = cast(Transaction, decode_untrusted(cast(Any, Transaction), body, TRANSACTION_BYTES_MAX))
+    if isinstance(transaction.action, TransferMany):
+        check_records_untrusted(transaction.action.records)
+    return transaction
 
 
 def verdict_commitment(auditor: PeerId, nonce: bytes, verdicts: tuple[Verdict, ...]) -> Digest:
