@@ -18,6 +18,7 @@ LAYERS = {
     "models": 2,
     "training": 3,
     "collab": 4,
+    "interchange": 4,
     "transport": 5,
     "storage": 5,
     "workers": 5,

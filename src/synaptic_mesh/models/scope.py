@@ -1,0 +1,129 @@
+"""What a network asks for while it is traced: parameters, state and randomness by name; names nest.
+
+A network is any callable `(scope, x) -> Tensor`; layers are such callables with settings. Calling a network
+once leaves behind the graph and, in `scope.record`, every parameter that it asked for. So shapes are said once, where
+they are used:
+
+    def network(scope, x):
+        x = relu(Dense(32)(scope.child("first"), x))
+        return Dense(10)(scope.child("second"), x)
+"""
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from synaptic_mesh.base.arrays import Array
+from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.engine.ir import NAME_PATTERN, Shape
+from synaptic_mesh.engine.trace import Builder, Spec, Tensor, spec_of
+from synaptic_mesh.models.initial_values import Initializer
+
+NAME_CHARACTERS_MAX = 56
+"""Names of a graph have at most 64 characters, and optimizer state puts up to 6 before a parameter's."""
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """A trained tensor and how it begins."""
+
+    shape: Shape
+    initializer: Initializer
+
+
+class Record(msgspec.Struct):
+    """What a network asked for, in the order in which it did."""
+
+    parameters: dict[str, Parameter] = msgspec.field(default_factory=dict)
+    state: dict[str, Array] = msgspec.field(default_factory=dict)
+    """Values before the first step of tensors that are carried and not trained."""
+    tensors: dict[str, Tensor] = msgspec.field(default_factory=dict)
+    after: dict[str, Tensor] = msgspec.field(default_factory=dict)
+    """State after the step."""
+
+
+class Scope:
+    """One place in a network. `is_training` is True in a training step."""
+
+    def __init__(
+        self,
+        builder: Builder,
+        *,
+        is_training: bool = False,
+        seed: int | bytes = 0,
+        given: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """`given`: parameters that exist already, by full name; then nothing else may be asked for."""
+        self.builder = builder
+        self.is_training = is_training
+        self.seed = seed
+        self.record = Record()
+        self.prefix = ""
+        self._given = given
+
+    def child(self, name: str) -> "Scope":
+        """Return the scope `name` inside this one; its names begin with "<name>/"."""
+        inner = object.__new__(Scope)
+        inner.builder, inner.is_training, inner.seed = self.builder, self.is_training, self.seed
+        inner.record, inner._given = self.record, self._given
+        inner.prefix = f"{self.prefix}{name}/"
+        return inner
+
+    def parameter(self, name: str, shape: Shape, initializer: Initializer) -> Tensor:
+        """Return the trained f32 tensor `name`. Asking twice gives the same tensor: that is how weights are shared.
+
+        Raises LocalError for a name or a shape that does not fit.
+        """
+        full = self._full(name)
+        if full in self.record.tensors:
+            return self._again(full, shape)
+        if self._given is not None:
+            if full not in self._given:
+                raise LocalError(f"parameter {full!r} is not among those given: {', '.join(self._given)}")
+            tensor = self._given[full]
+            if tensor.shape != shape:
+                raise LocalError(f"parameter {full!r} has shape {tensor.shape}, the layer needs {shape}")
+        else:
+            tensor = self.builder.input(full, Spec(shape))
+        self.record.parameters[full] = Parameter(shape, initializer)
+        self.record.tensors[full] = tensor
+        return tensor
+
+    def state(self, name: str, value: Array) -> Tensor:
+        """Return the carried tensor `name`, which is not trained and begins as `value`.
+
+        Raises LocalError where steps cannot carry anything: in a job of a mesh.
+        """
+        full = self._full(name)
+        if self._given is not None:
+            raise LocalError(f"{full!r} is state, which a job does not carry: leave out batch norm and dropout")
+        if full in self.record.tensors:
+            return self._again(full, value.shape)
+        self.record.state[full] = value
+        self.record.tensors[full] = self.builder.input(full, spec_of(value))
+        return self.record.tensors[full]
+
+    def keep(self, name: str, value: Tensor) -> None:
+        """Make `value` the state `name` after this step."""
+        self.record.after[self._full(name)] = value
+
+    def _again(self, full: str, shape: Shape) -> Tensor:
+        tensor = self.record.tensors[full]
+        if tensor.shape != shape:
+            raise LocalError(
+                f"parameter {full!r} is asked for with shape {shape} and with {tensor.shape}: "
+                "give the layers scopes of their own"
+            )
+        return tensor
+
+    def _full(self, name: str) -> str:
+        full = f"{self.prefix}{name}"
+        if len(full) > NAME_CHARACTERS_MAX or not NAME_PATTERN.fullmatch(full):
+            raise LocalError(
+                f"parameter name {full!r} must begin with a letter, hold letters, digits and _./- and have at most "
+                f"{NAME_CHARACTERS_MAX} characters"
+            )
+        return full
+
+
+Network = Callable[[Scope, Tensor], Tensor]
+"""x (rows, ...) to scores (rows, ...). A row's scores may depend on other rows only in training (batch norm)."""
