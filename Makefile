@@ -1,6 +1,6 @@
 # Everything a newcomer needs: `make demo` and `make test`. Both install into .venv first; nothing but Python >= 3.11 and make is needed.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format sim sim-long test-long bench bench-rivals lock clean docs
+.PHONY: help install demo test check format sim sim-long test-long bench bench-rivals performance lock clean docs
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -50,6 +50,10 @@ bench: $(STAMP) ## Benchmarks of the engine next to numpy
 
 bench-rivals: $(RIVALS)/.installed ## The same next to torch, onnxruntime and jax too, in an environment of its own
 	@$(RIVALS)/bin/synaptic bench engine
+
+performance: $(RIVALS)/.installed ## Run that suite and write the README's table of figures from its record
+	@$(RIVALS)/bin/synaptic bench engine --json > $(RIVALS)/engine.json; test $$? -le 1
+	@$(RIVALS)/bin/python tools/performance_table.py $(RIVALS)/engine.json
 
 $(RIVALS)/.installed: lock.txt bench/rivals.txt pyproject.toml tools/make_venv.sh
 	@sh tools/make_venv.sh $(RIVALS)

@@ -15,7 +15,8 @@ import pytest
 import typer
 
 from synaptic_mesh.bench.programs import ProgramCost
-from synaptic_mesh.bench.record import SCHEMA_VERSION, Bar, BenchRecord, Calibration, Machine, Peak, Result
+from synaptic_mesh.bench.record import SCHEMA_VERSION, Bar, BenchRecord, Calibration, Limit, Machine, Peak, Result
+from synaptic_mesh.bench.startup import Startup
 from synaptic_mesh.cli.main import app
 from synaptic_mesh.cli.output import Exit
 
@@ -254,6 +255,7 @@ def test_fields_of_a_benchmark() -> None:
 
     printed = names(BenchRecord) - {"schema"}
     printed |= names(Machine, "machine.") | names(Result, "results[].") | names(Bar, "bars[].")
+    printed |= names(Limit, "limits[].") | names(Startup, "startup.")
     printed |= names(ProgramCost, "programs[].") | names(Peak, "peak_gflops.") | names(Calibration, "calibration.")
     assert printed == documented("bench engine")
     assert f"`synaptic.bench.engine/{SCHEMA_VERSION}`" in section("bench engine")

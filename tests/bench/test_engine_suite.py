@@ -9,12 +9,24 @@ from synaptic_mesh.base.errors import LocalError, ResourceError
 from synaptic_mesh.bench import engine_suite
 from synaptic_mesh.bench.cases import Case, Mode
 from synaptic_mesh.bench.contestant import Prepared
-from synaptic_mesh.bench.engine_suite import BARS, HELD, Settings, judge, measure_case, run_engine_suite
+from synaptic_mesh.bench.engine_suite import (
+    BARS,
+    CACHED_LOAD_MS_MAX,
+    FIRST_PREDICTION_MS_MAX,
+    HELD,
+    IMPORT_MS_MAX,
+    Settings,
+    judge,
+    judge_alone,
+    measure_case,
+    run_engine_suite,
+)
 from synaptic_mesh.bench.ours import MEASURED, Ours, open_ours
 from synaptic_mesh.bench.peaks import measure_peak
-from synaptic_mesh.bench.programs import MODELS, measure_programs
+from synaptic_mesh.bench.programs import MODELS, ProgramCost, measure_programs
 from synaptic_mesh.bench.record import Result
 from synaptic_mesh.bench.rival_numpy import Entry as Numpy
+from synaptic_mesh.bench.startup import Startup
 from synaptic_mesh.bench.workload import Kind, Workload
 from synaptic_mesh.engine.reference import ReferenceBackend
 from synaptic_mesh.workers.wasm_runtime import WasmBackend
@@ -98,6 +110,18 @@ def test_bars_are_judged_where_their_case_was_measured() -> None:
     assert judge([RESULT]) == []
 
 
+def test_limits_are_judged_by_themselves() -> None:
+    cost = ProgramCost("m", "wasm", 20.0, CACHED_LOAD_MS_MAX + 0.1, 90.0, 1, 1)
+    startup = Startup(IMPORT_MS_MAX, FIRST_PREDICTION_MS_MAX + 1, 1e9)
+    found = {limit.name: limit.passed for limit in judge_alone([cost], startup)}
+    assert found == {
+        "m from the cache, wasm": False,
+        "import of the package": True,
+        "first prediction of a new model": False,
+    }
+    assert [limit.name for limit in judge_alone([cost], None)] == ["m from the cache, wasm"]
+
+
 def test_what_does_not_open_is_left_out_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> WasmBackend:
         raise LocalError("no LLVM")
@@ -152,7 +176,11 @@ def test_the_suite_runs_in_a_process_of_its_own() -> None:
     assert record.settings["openblas_core_type"] == "Haswell"
     assert "torch.compile" in record.left_out
     assert record.void == (record.calibration.spread > 0.10)
-    assert record.bars == []
+    assert "numpy" not in {bar.rival for bar in record.bars}
+    assert record.startup is None
+    assert {limit.name for limit in record.limits} == {
+        f"{cost.name} from the cache, {cost.backend}" for cost in record.programs
+    }
 
 
 @pytest.mark.process

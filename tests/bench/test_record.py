@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from synaptic_mesh.base.errors import LocalError
@@ -10,6 +11,7 @@ from synaptic_mesh.bench.record import (
     Bar,
     BenchRecord,
     Calibration,
+    Limit,
     Peak,
     Result,
     describe_machine,
@@ -19,6 +21,7 @@ from synaptic_mesh.bench.record import (
     write_record,
 )
 from synaptic_mesh.bench.report import format_record
+from synaptic_mesh.bench.startup import Startup
 
 RESULT = Result(
     name="gemm 64, per call",
@@ -43,11 +46,13 @@ RECORD = BenchRecord(
     {"repeats": "15"},
     [RESULT],
     [ProgramCost("train", "wasm", 20.0, 1.0, 90.0, 23_000, 1_000_000)],
+    Startup(60.0, 190.0, 350.0),
     Peak(50.0, 128, None),
     Calibration(100.0, 101.0, 0.01),
     False,
     {"jax": "not installed"},
     [Bar("gemm 64, per call", "wasm", "numpy", 4.0, 2.8, False)],
+    [Limit("import of the package", 60.0, 150.0, "ms", True)],
 )
 
 
@@ -85,3 +90,13 @@ def test_people_see_failed_bars_and_who_was_left_out() -> None:
     assert "jax: not installed" in text
     assert text.index("CONFIG") < text.index("RESULTS")
     assert "VOID" not in text
+    assert "limit import of the package: 60.00 ms <= 150 ms: passed" in text
+    assert "first prediction of a new model 190 ms" in text
+
+
+def test_a_record_holds_when_every_promise_does() -> None:
+    kept = msgspec.structs.replace(RECORD, bars=[])
+    assert kept.holds
+    assert not RECORD.holds
+    late = msgspec.structs.replace(RECORD.limits[0], passed=False)
+    assert not msgspec.structs.replace(kept, limits=[late]).holds

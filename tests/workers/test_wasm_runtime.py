@@ -16,6 +16,7 @@ from synaptic_mesh.engine import golden
 from synaptic_mesh.engine.backend import StepInvalid, Trust
 from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.trace import f32, gather, i32, trace
+from synaptic_mesh.engine.wasm.compiler import compile_graph
 from synaptic_mesh.workers import wasm_runtime
 from synaptic_mesh.workers.explain import explain
 from synaptic_mesh.workers.peak import PeakLoop
@@ -187,7 +188,7 @@ def test_explain_shows_every_stage() -> None:
     assert "input w : f32 (3,)" in report.graph
     assert "fused (3,)" in report.plan
     assert report.wat.startswith("(module")
-    assert report.sizes["module_bytes"] == len(wasm_runtime.compile_graph(counter()).wasm)
+    assert report.sizes["module_bytes"] == len(compile_graph(counter()).wasm)
     assert report.sizes["compile_ms"] > 0
 
 

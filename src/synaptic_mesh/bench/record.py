@@ -4,6 +4,7 @@ import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -11,9 +12,10 @@ import msgspec
 from synaptic_mesh.base.codec import Record
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.bench.programs import ProgramCost
+from synaptic_mesh.bench.startup import Startup
 
 T = TypeVar("T")
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 PACKAGES = ("synaptic-mesh", "numpy", "wasmtime", "llvmlite", "torch", "onnxruntime", "jax", "jaxlib")
 
 
@@ -75,9 +77,19 @@ class Bar(Record):
     passed: bool
 
 
+class Limit(Record):
+    """A promise about a figure of ours alone: `value` is at most `limit`, both in `unit`."""
+
+    name: str
+    value: float
+    limit: float
+    unit: str
+    passed: bool
+
+
 class BenchRecord(Record):
     """One run of one suite. `left_out`: backends and rivals that did not take part, with the reason. `void`: the
-    machine was not quiet, so nothing should be concluded."""
+    machine was not quiet, so nothing should be concluded. `startup`: null when only some cases were asked for."""
 
     schema: int
     suite: str
@@ -86,11 +98,18 @@ class BenchRecord(Record):
     settings: dict[str, str]
     results: list[Result]
     programs: list[ProgramCost]
+    startup: Startup | None
     peak_gflops: Peak
     calibration: Calibration
     void: bool
     left_out: dict[str, str]
     bars: list[Bar]
+    limits: list[Limit]
+
+    @property
+    def holds(self) -> bool:
+        """True when every bar and limit holds."""
+        return all(bar.passed for bar in self.bars) and all(limit.passed for limit in self.limits)
 
 
 def describe_machine() -> Machine:
@@ -150,6 +169,8 @@ def _arrays(kind: Any, value: Any) -> Any:
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         hints = get_type_hints(kind)
         return [_arrays(hints[name], value[name]) for name in kind.__struct_fields__]
+    if get_origin(kind) is UnionType:  # a Record or null
+        return value if value is None else _arrays(get_args(kind)[0], value)
     if get_origin(kind) is list:
         return [_arrays(get_args(kind)[0], item) for item in value]
     return value

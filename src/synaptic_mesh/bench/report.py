@@ -20,6 +20,12 @@ def format_record(record: BenchRecord) -> str:
             f"  {cost.name} on {cost.backend}: compile {cost.compile_ms:.2f} ms, from the cache "
             f"{cost.cached_load_ms:.3f} ms, one more instance {cost.spawn_us:.1f} us, {cost.module_bytes} bytes"
         )
+    if record.startup is not None:
+        start = record.startup
+        lines.append(
+            f"  cold process: import {start.import_ms:.0f} ms, first prediction of a new model "
+            f"{start.first_prediction_ms:.0f} ms, {start.first_ever_ms:.0f} ms with an empty cache"
+        )
     peak = record.peak_gflops
     fused = "" if peak.fma is None else f", fused {peak.fma:.1f}"
     lines.append(f"  peak of a core at {peak.mul_add_bits} bits: {peak.mul_add:.1f} GFLOP/s separate{fused}")
@@ -27,6 +33,9 @@ def format_record(record: BenchRecord) -> str:
     for bar in record.bars:
         verdict = "passed" if bar.passed else "FAILED"
         lines.append(f"  bar {bar.name}, {bar.backend} to {bar.rival}: {bar.ratio:.2f} <= {bar.ratio_max}: {verdict}")
+    for limit in record.limits:
+        verdict = "passed" if limit.passed else "FAILED"
+        lines.append(f"  limit {limit.name}: {limit.value:.2f} {limit.unit} <= {limit.limit:g} {limit.unit}: {verdict}")
     return "\n".join(lines)
 
 

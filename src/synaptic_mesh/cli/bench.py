@@ -20,4 +20,4 @@ def run_engine(settings: Settings, output: Path | None, as_json: bool) -> int:
         emit("bench.engine", {name: value for name, value in fields.items() if name != "schema"}, True, SCHEMA_VERSION)
     else:
         sys.stdout.write(format_record(record) + "\n")
-    return Exit.OK if all(bar.passed for bar in record.bars) else Exit.PROMISE_FAILED
+    return Exit.OK if record.holds else Exit.PROMISE_FAILED

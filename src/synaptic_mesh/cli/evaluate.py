@@ -5,8 +5,8 @@ from typing import Any
 
 from rich.table import Table
 
+from synaptic_mesh.cli.cache import open_cached_backend
 from synaptic_mesh.cli.output import Exit, console, emit
-from synaptic_mesh.node.backends import open_backend
 from synaptic_mesh.training.evaluate import ClassEvaluation, Evaluation
 from synaptic_mesh.training.evaluate import evaluate as evaluate_rows
 from synaptic_mesh.training.model_file import load_model
@@ -17,7 +17,7 @@ def run(model_path: Path, data: str, drop_missing: bool, backend: str, as_json: 
     """Score the model; return the exit code."""
     model = load_model(model_path)
     labelled = load_labelled(model, data, drop_missing)
-    found = evaluate_rows(model, labelled.x, labelled.y, open_backend(backend))
+    found = evaluate_rows(model, labelled.x, labelled.y, open_cached_backend(backend))
     result = describe(found) | {"held_out": labelled.held_out, "audit": model.provenance.audit_label}
     emit("evaluate", result, as_json)
     if not as_json:

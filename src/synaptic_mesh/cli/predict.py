@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from synaptic_mesh.base.errors import LocalError, ResourceError
+from synaptic_mesh.cli.cache import open_cached_backend
 from synaptic_mesh.cli.output import Exit, emit
-from synaptic_mesh.node.backends import open_backend
 from synaptic_mesh.training.model import TrainedModel
 from synaptic_mesh.training.model_file import load_model
 from synaptic_mesh.training.predict import ClassPredictions, Predictions
@@ -21,7 +21,7 @@ def run(model_path: Path, inputs: str, output: Path | None, drop_missing: bool, 
     if as_json and output is not None:
         raise LocalError(f"--output {output} takes CSV and --json prints to standard output: choose one of them")
     model = load_model(model_path)
-    answers = predict_rows(model, load_features(model, inputs, drop_missing), open_backend(backend))
+    answers = predict_rows(model, load_features(model, inputs, drop_missing), open_cached_backend(backend))
     if as_json:
         emit("predict", describe(model, answers), True)
         return Exit.OK
