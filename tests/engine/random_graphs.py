@@ -12,6 +12,7 @@ from synaptic_mesh.engine.autodiff import gradients
 from synaptic_mesh.engine.backend import Backend, StepInvalid
 from synaptic_mesh.engine.ir import DType, Graph, Op, Shape
 from synaptic_mesh.engine.reference import ReferenceBackend
+from synaptic_mesh.engine.support import MISSING
 from synaptic_mesh.engine.trace import (
     NUMPY_DTYPES,
     Builder,
@@ -226,6 +227,11 @@ def differences(seeds: range, steps: int, backends: list[Backend]) -> tuple[list
             found = outcome(backend, graph, grower.values)
             wrong += [f"seed {seed}, backend {number}, {line}" for line in differing_steps(expected, found)][:1]
     return wrong, seen
+
+
+def operations_of(backends: list[Backend]) -> list[str]:
+    """Return the operations that every one of `backends` compiles."""
+    return [op.value for op in Op if not any(op.value in MISSING.get(b.name, ()) for b in backends)]
 
 
 def differing_steps(expected: list[dict[str, bytes] | str], found: list[dict[str, bytes] | str]) -> list[str]:

@@ -4,7 +4,10 @@ import pytest
 from msgspec.structs import replace
 
 from synaptic_mesh.base.errors import LocalError
-from synaptic_mesh.engine.ir import RULES, Attributes, DType, Graph, Node, Op, format_graph, verify
+from synaptic_mesh.engine.ir import Attributes, DType, Graph, Node, Op
+from synaptic_mesh.engine.rules.table import RULES
+from synaptic_mesh.engine.text import format_graph
+from synaptic_mesh.engine.verify import verify
 
 F32, I32, BOOL = DType.F32, DType.I32, DType.BOOL
 ONE = (0x3F800000).to_bytes(4, "little")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from synaptic_mesh.engine import polynomials
-from synaptic_mesh.engine.reference import NumpyOps
+from synaptic_mesh.engine.executors.numpy_ops import NumpyOps
 
 STRIDE = 2039
 """Every 2039th f32 bit pattern, a prime: all exponents and signs, 2.1 million values."""

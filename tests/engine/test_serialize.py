@@ -11,10 +11,11 @@ from msgspec.structs import replace
 from synaptic_mesh.base.codec import encode
 from synaptic_mesh.base.errors import PeerError
 from synaptic_mesh.engine.golden_cases import cases
-from synaptic_mesh.engine.ir import Attributes, DType, Graph, Node, Op, verify
+from synaptic_mesh.engine.ir import Attributes, DType, Graph, Node, Op
 from synaptic_mesh.engine.limits import Limits
 from synaptic_mesh.engine.serialize import graph_digest, graph_from_bytes_untrusted, graph_to_bytes
 from synaptic_mesh.engine.trace import f32, tanh, trace, where
+from synaptic_mesh.engine.verify import verify
 
 SMALL = trace(
     lambda x: {"y": tanh(x @ x.transpose()) + where(x.sum() < 1.0, 2.0, x.sum())}, {"x": f32(2, 3)}, checked=["y"]

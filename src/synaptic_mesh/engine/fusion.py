@@ -10,7 +10,8 @@ then run on the tile while it is in registers. Order of operations inside an ele
 import enum
 from typing import NamedTuple
 
-from synaptic_mesh.engine.ir import RULES, Graph, Op, Shape
+from synaptic_mesh.engine.ir import Graph, Op, Shape
+from synaptic_mesh.engine.rules.table import RULES
 from synaptic_mesh.engine.views import MOVEMENT, View, Views
 
 STRIP_RIGHT_ELEMENTS_MAX = 1 << 18

@@ -15,9 +15,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from synaptic_mesh.engine.ir import Graph, Node, Op, verify
-
-CHECKED_INDEX = (Op.ONE_HOT, Op.GATHER, Op.SCATTER_ADD)
+from synaptic_mesh.engine.ir import CHECKED_INDEX, Graph, Node, Op
+from synaptic_mesh.engine.verify import verify
 
 
 def simplify(graph: Graph) -> Graph:

@@ -86,9 +86,13 @@ class VectorOps(Protocol[V]):
         """Bitwise, on f32 or i32 lanes alike; so are `bit_or` and the shifts."""
 
     def bit_or(self, a: V, b: V) -> V: ...
+    def bit_xor(self, a: V, b: V) -> V: ...
     def shift_left(self, a: V, count: int) -> V: ...
     def shift_right(self, a: V, count: int) -> V:
         """Arithmetic: copies of the sign come in from the left."""
+
+    def shift_right_logical(self, a: V, count: int) -> V:
+        """Zeros come in from the left."""
 
 
 def exp(ops: VectorOps[V], x: V) -> V:
@@ -100,12 +104,12 @@ def exp(ops: VectorOps[V], x: V) -> V:
     n = ops.nearest(ops.mul(t, ops.constant(LOG2_E)))
     r = ops.sub(t, ops.mul(n, ops.constant(LN2_HIGH)))
     r = ops.sub(r, ops.mul(n, ops.constant(LN2_LOW)))
-    p = _horner(ops, r, EXP_COEFFICIENTS)
+    p = horner(ops, r, EXP_COEFFICIENTS)
     p = ops.add(ops.add(ops.mul(p, ops.mul(r, r)), r), ops.constant(ONE))
     exponent = ops.truncate(n)
     first = ops.shift_right(exponent, 1)
     second = ops.int_sub(exponent, first)
-    return ops.mul(ops.mul(p, _power_of_two(ops, first)), _power_of_two(ops, second))
+    return ops.mul(ops.mul(p, power_of_two(ops, first)), power_of_two(ops, second))
 
 
 def log(ops: VectorOps[V], x: V) -> V:
@@ -121,7 +125,7 @@ def log(ops: VectorOps[V], x: V) -> V:
     mantissa = ops.int_add(ops.bit_and(offset, ops.constant(0x007FFFFF)), ops.constant(SQRT_HALF_BITS))
     f = ops.sub(mantissa, ops.constant(ONE))
     z = ops.mul(f, f)
-    y = ops.mul(ops.mul(_horner(ops, f, LOG_COEFFICIENTS), f), z)
+    y = ops.mul(ops.mul(horner(ops, f, LOG_COEFFICIENTS), f), z)
     y = ops.add(y, ops.mul(exponent, ops.constant(LN2_LOW)))
     y = ops.sub(y, ops.mul(z, ops.constant(HALF)))
     y = ops.add(ops.add(f, y), ops.mul(exponent, ops.constant(LN2_HIGH)))
@@ -138,7 +142,7 @@ def tanh(ops: VectorOps[V], x: V) -> V:
     sign = ops.bit_and(x, ops.constant(0x80000000))
     a = ops.bit_and(x, ops.constant(0x7FFFFFFF))
     z = ops.mul(a, a)
-    small = ops.add(a, ops.mul(ops.mul(_horner(ops, z, TANH_COEFFICIENTS), z), a))
+    small = ops.add(a, ops.mul(ops.mul(horner(ops, z, TANH_COEFFICIENTS), z), a))
     power = ops.add(exp(ops, ops.add(a, a)), ops.constant(ONE))
     large = ops.sub(ops.constant(ONE), ops.div(ops.constant(TWO), power))
     return ops.bit_or(ops.select(ops.less(a, ops.constant(TANH_SMALL)), small, large), sign)
@@ -151,7 +155,7 @@ def sigmoid(ops: VectorOps[V], x: V) -> V:
     return ops.div(numerator, ops.add(ops.constant(ONE), e))
 
 
-def _horner(ops: VectorOps[V], x: V, coefficients: tuple[int, ...]) -> V:
+def horner(ops: VectorOps[V], x: V, coefficients: tuple[int, ...]) -> V:
     """Return (..(c0 x + c1) x + ..) x + c_last: one product and one sum per step, each rounded."""
     value = ops.constant(coefficients[0])
     for bits in coefficients[1:]:
@@ -159,6 +163,6 @@ def _horner(ops: VectorOps[V], x: V, coefficients: tuple[int, ...]) -> V:
     return value
 
 
-def _power_of_two(ops: VectorOps[V], exponent: V) -> V:
+def power_of_two(ops: VectorOps[V], exponent: V) -> V:
     """Return 2^exponent as f32 for an i32 in -126..127, by building its bits."""
     return ops.shift_left(ops.int_add(exponent, ops.constant(127)), 23)

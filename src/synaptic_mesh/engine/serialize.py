@@ -4,8 +4,9 @@ from synaptic_mesh.base.codec import decode_untrusted, encode
 from synaptic_mesh.base.digests import hash_bytes
 from synaptic_mesh.base.errors import LocalError, PeerError
 from synaptic_mesh.base.ids import Digest
-from synaptic_mesh.engine.ir import Graph, verify
+from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.limits import LIMITS, Limits, admit
+from synaptic_mesh.engine.verify import verify
 
 GRAPH_BYTES_MAX = 4 << 20
 """Largest encoded graph: dense constants travel inside it, parameters do not."""

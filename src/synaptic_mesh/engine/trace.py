@@ -14,7 +14,8 @@ import numpy as np
 
 from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.base.errors import LocalError
-from synaptic_mesh.engine.ir import NO_ATTRIBUTES, Attributes, DType, Graph, Node, Op, Shape, verify, verify_node
+from synaptic_mesh.engine.ir import NO_ATTRIBUTES, Attributes, DType, Graph, Node, Op, Shape
+from synaptic_mesh.engine.verify import verify, verify_node
 
 Number = int | float
 NUMPY_DTYPES = {DType.F32: np.dtype("<f4"), DType.I32: np.dtype("<i4"), DType.U32: np.dtype("<u4")}

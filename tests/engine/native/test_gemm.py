@@ -5,9 +5,9 @@ import pytest
 
 from synaptic_mesh.base.arrays import F32
 from synaptic_mesh.engine import fusion
+from synaptic_mesh.engine.executors.contraction import multiply_ascending
 from synaptic_mesh.engine.native import gemm, product
 from synaptic_mesh.engine.native.profile import AVX2, AVX512, Profile
-from synaptic_mesh.engine.reference import multiply_ascending
 from synaptic_mesh.engine.trace import f32, matmul, trace
 from synaptic_mesh.workers.native_runtime import NativeBackend, host_profiles
 

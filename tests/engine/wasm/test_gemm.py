@@ -7,7 +7,7 @@ import pytest
 import wasmtime
 
 from synaptic_mesh.base.arrays import F32
-from synaptic_mesh.engine.reference import multiply_ascending
+from synaptic_mesh.engine.executors.contraction import multiply_ascending
 from synaptic_mesh.engine.wasm.encoder import Module
 from synaptic_mesh.engine.wasm.function import Function
 from synaptic_mesh.engine.wasm.gemm import GemmCalls, GemmSchedule, gemm, micro_kernel, pack_columns, pack_rows

@@ -1,0 +1,34 @@
+"""What a backend cannot compile yet: it refuses such a graph by name and never gives a wrong answer."""
+
+from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.engine.ir import Graph, Node, Op
+
+BATCHED_MATMUL = "matmul/batched"
+_NEW = frozenset(
+    op.value
+    for op in (
+        *(Op.ERF, Op.SIN, Op.COS, Op.ROUND, Op.POW, Op.BITCAST, Op.AND, Op.OR, Op.XOR, Op.SHIFT_LEFT, Op.SHIFT_RIGHT),
+        *(Op.THREEFRY, Op.SLICE, Op.PAD, Op.CONCAT, Op.CUMSUM, Op.TOP_K, Op.CONV, Op.GATHER_LAST, Op.SCATTER_ADD_LAST),
+    )
+) | {BATCHED_MATMUL}
+
+MISSING: dict[str, frozenset[str]] = {"wasm": _NEW, "native": _NEW}
+"""Features by the backend's name. The suites that compare backends leave them out."""
+
+
+def feature(node: Node) -> str:
+    """Return what a backend must know to compile a node."""
+    return BATCHED_MATMUL if node.op is Op.MATMUL and len(node.shape) > 2 else node.op.value
+
+
+def missing_features(graph: Graph, backend: str) -> list[str]:
+    """Return, sorted, what a backend lacks for `graph`; `backend` names one or several of MISSING."""
+    lacks = frozenset[str]().union(*(features for name, features in MISSING.items() if name in backend))
+    return sorted({feature(node) for node in graph.nodes} & lacks)
+
+
+def refuse_missing(graph: Graph, backend: str) -> None:
+    """Raise LocalError naming operation and backend when the backend cannot compile `graph`."""
+    lacks = missing_features(graph, backend)
+    if lacks:
+        raise LocalError(f"the {backend} backend cannot compile {', '.join(lacks)} yet: use the reference backend")

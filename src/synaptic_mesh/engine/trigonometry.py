@@ -1,0 +1,79 @@
+"""sin, cos and erf as sequences of single-rounding operations, written once for every backend (see `polynomials`).
+
+sin and cos reduce the argument by multiples of pi/2 in four parts (W. J. Cody and W. Waite, "Software Manual for the
+Elementary Functions", 1980): the first three have nine bits, so their products with n <= 2^15 are exact. The
+polynomials on [-pi/4, pi/4] are those of S. L. Moshier's Cephes (sinf, cosf). erf's coefficients are weighted minimax
+fits of degree 6 (Lawson's iteration in binary64), rounded to f32.
+"""
+
+from synaptic_mesh.engine.polynomials import NAN, ONE, V, VectorOps, exp, horner
+
+TWO_OVER_PI = 0x3F22F983
+PI_HALVES = (0x3FC90000, 0x39FD8000, 0x34A88000, 0x2E85A309)
+"""pi/2 as a sum, greatest first."""
+ANGLE_BEYOND = 0x47000001
+"""The number after 32768: from here on the result is NaN, because n has more than 15 bits."""
+SIN_COEFFICIENTS = (0xB94CA1F9, 0x3C08839E, 0xBE2AAAA3)
+"""Of z^2 .. z^0, z = r^2, in (sin(r) - r) / r^3."""
+COS_COEFFICIENTS = (0x37CCF5CE, 0xBAB6061A, 0x3D2AAAA5)
+"""Of z^2 .. z^0, z = r^2, in (cos(r) - 1 + z/2) / z^2."""
+
+ERF_SMALL = 0x3F6C0000  # 0.921875
+ERF_GREATEST = 0x40800000  # 4: 1 - erf(4) is under a quarter of an ulp
+ERF_SMALL_COEFFICIENTS = (0x38AF889E, 0xBA5574C2, 0x3BAA6D6C, 0xBCDC083E, 0x3DE71710, 0xBEC093A2, 0x3E0375D4)
+"""Of z^6 .. z^0, z = a^2, in erf(a) / a - 1."""
+ERF_LARGE_COEFFICIENTS = (0x373DA58B, 0xB9A99F5E, 0x3B6EE7C8, 0xBCC2B5BA, 0x3DD99683, 0x3F2298FE, 0x3F907797)
+"""Of a^6 .. a^0 in -log(1 - erf(a)) / a for 0.921875 <= a <= 4."""
+
+
+def sin(ops: VectorOps[V], x: V) -> V:
+    """Sine. Odd to the bit, sin(-0) = -0; NaN for NaN, infinities and |x| > 32768."""
+    a = ops.bit_and(x, ops.constant(0x7FFFFFFF))
+    r, quadrant = _reduce(ops, a)
+    y = _quarter_turns(ops, r, quadrant)
+    return ops.bit_xor(_inside(ops, a, y), ops.bit_and(x, ops.constant(0x80000000)))
+
+
+def cos(ops: VectorOps[V], x: V) -> V:
+    """Cosine. Even to the bit; NaN for NaN, infinities and |x| > 32768."""
+    a = ops.bit_and(x, ops.constant(0x7FFFFFFF))
+    r, quadrant = _reduce(ops, a)
+    return _inside(ops, a, _quarter_turns(ops, r, ops.int_add(quadrant, ops.constant(1))))
+
+
+def _reduce(ops: VectorOps[V], a: V) -> tuple[V, V]:
+    """Return r in about [-pi/4, pi/4] and n (i32) with a = n pi/2 + r."""
+    n = ops.nearest(ops.mul(a, ops.constant(TWO_OVER_PI)))
+    r = a
+    for part in PI_HALVES:
+        r = ops.sub(r, ops.mul(n, ops.constant(part)))
+    return r, ops.truncate(n)
+
+
+def _quarter_turns(ops: VectorOps[V], r: V, quadrant: V) -> V:
+    """Return sin(r + quadrant pi/2): the cosine's polynomial for odd quadrants, negated where bit 1 is set."""
+    z = ops.mul(r, r)
+    sine = ops.add(ops.mul(ops.mul(horner(ops, z, SIN_COEFFICIENTS), z), r), r)
+    cosine = ops.mul(ops.mul(horner(ops, z, COS_COEFFICIENTS), z), z)
+    cosine = ops.add(ops.sub(cosine, ops.mul(z, ops.constant(0x3F000000))), ops.constant(ONE))
+    is_even = ops.equal(ops.convert(ops.bit_and(quadrant, ops.constant(1))), ops.constant(0))
+    sign = ops.shift_left(ops.bit_and(quadrant, ops.constant(2)), 30)
+    return ops.bit_xor(ops.select(is_even, sine, cosine), sign)
+
+
+def _inside(ops: VectorOps[V], a: V, y: V) -> V:
+    return ops.select(ops.less(a, ops.constant(ANGLE_BEYOND)), y, ops.constant(NAN))
+
+
+def erf(ops: VectorOps[V], x: V) -> V:
+    """2 / sqrt(pi) times the integral of e^(-t^2) from 0 to x. Odd to the bit, erf(+-inf) = +-1, NaN gives NaN.
+
+    a = |x|: below 0.921875 a + a P(a^2), above it 1 - e^(-a Q(a)).
+    """
+    sign = ops.bit_and(x, ops.constant(0x80000000))
+    a = ops.bit_and(x, ops.constant(0x7FFFFFFF))
+    small = ops.add(ops.mul(horner(ops, ops.mul(a, a), ERF_SMALL_COEFFICIENTS), a), a)
+    t = ops.minimum(a, ops.constant(ERF_GREATEST))
+    power = ops.mul(horner(ops, t, ERF_LARGE_COEFFICIENTS), t)
+    large = ops.sub(ops.constant(ONE), exp(ops, ops.bit_xor(power, ops.constant(0x80000000))))
+    return ops.bit_or(ops.select(ops.less(a, ops.constant(ERF_SMALL)), small, large), sign)

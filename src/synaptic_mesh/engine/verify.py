@@ -1,0 +1,98 @@
+"""Whether a graph is lawful (the law is in `ir`'s docstring)."""
+
+from collections.abc import Sequence
+
+from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.engine.ir import (
+    ELEMENTS_MAX,
+    NAME_PATTERN,
+    NO_ATTRIBUTES,
+    RANK_MAX,
+    Attributes,
+    DType,
+    Graph,
+    Node,
+    Op,
+)
+from synaptic_mesh.engine.rules.rule import OPERANDS_MAX, need
+from synaptic_mesh.engine.rules.table import RULES
+
+
+def verify(graph: Graph) -> None:
+    """Check the law: returns when the graph is lawful, else raises LocalError naming node, operation and shapes."""
+    for index, node in enumerate(graph.nodes):
+        verify_node(node, index, graph.nodes)
+    _verify_inputs(graph)
+    _verify_outputs(graph)
+    _verify_carried(graph)
+
+
+def verify_node(node: Node, index: int, nodes: Sequence[Node]) -> None:
+    """Check laws 1, 2, 3, 7 and 8 for the node that stands (or is about to stand) at `index`. Raises LocalError."""
+    rule = RULES[node.op]
+    try:
+        _need_arity(node, rule.arity)
+        need(all(0 <= i < index for i in node.inputs), f"operands {node.inputs} are not earlier nodes")
+        need(len(node.shape) <= RANK_MAX, f"rank of {node.shape} is over {RANK_MAX}")
+        need(all(extent >= 0 for extent in node.shape), f"shape {node.shape} has a negative extent")
+        need(
+            all(extent <= ELEMENTS_MAX for extent in node.shape), f"shape {node.shape} is over {ELEMENTS_MAX} elements"
+        )
+        need(node.size <= ELEMENTS_MAX, f"shape {node.shape} is over {ELEMENTS_MAX} elements")
+        for field in Attributes.__struct_fields__:
+            unused = field not in rule.attributes and getattr(node.attributes, field) != getattr(NO_ATTRIBUTES, field)
+            need(not unused, f"does not use attribute {field}")
+        operands = [nodes[i] for i in node.inputs]
+        if operands:
+            need(operands[0].dtype in rule.dtypes, f"does not take {operands[0].dtype.value}")
+        shape, dtype = rule.derive(node, operands)
+        need(
+            node.shape == shape and node.dtype is dtype,
+            f"must be {dtype.value} {shape}, not {node.dtype.value} {node.shape}",
+        )
+    except ValueError as error:
+        raise LocalError(f"node %{index} {node.op.value}: {error}") from None
+
+
+def _need_arity(node: Node, arity: int | None) -> None:
+    count = len(node.inputs)
+    if arity is None:
+        need(1 <= count <= OPERANDS_MAX, f"takes 1 to {OPERANDS_MAX} operands, got {count}")
+    else:
+        need(count == arity, f"takes {arity} operands, got {count}")
+
+
+def _verify_inputs(graph: Graph) -> None:
+    found = [(node.attributes.name, index) for index, node in enumerate(graph.nodes) if node.op is Op.INPUT]
+    if len(found) != len(dict(found)) or dict(found) != graph.inputs:
+        raise LocalError(f"inputs {sorted(graph.inputs.items())} are not the input nodes {found}")
+
+
+def _verify_outputs(graph: Graph) -> None:
+    for name, index in graph.outputs.items():
+        if NAME_PATTERN.fullmatch(name) is None:
+            raise LocalError(f"output name {name!r} is not allowed")
+        if not 0 <= index < len(graph.nodes) or graph.nodes[index].dtype is DType.BOOL:
+            raise LocalError(f"output {name!r} names node %{index}, which is missing or bool")
+    if list(graph.checked) != sorted(set(graph.checked)):
+        raise LocalError(f"checked outputs {graph.checked} are not sorted and distinct")
+    for name in graph.checked:
+        if name not in graph.outputs or graph.nodes[graph.outputs[name]].dtype is not DType.F32:
+            raise LocalError(f"checked output {name!r} is not an f32 output")
+
+
+def _verify_carried(graph: Graph) -> None:
+    if len(set(graph.carried.values())) != len(graph.carried):
+        raise LocalError(f"carried inputs {graph.carried} share an output")
+    for name in graph.inputs.keys() & graph.outputs.keys():
+        if graph.carried.get(name) != name:
+            raise LocalError(f"input {name!r} and an output share a name, but it is not carried to itself: rename one")
+    for source, target in graph.carried.items():
+        if source not in graph.inputs or target not in graph.outputs:
+            raise LocalError(f"carried {source!r} -> {target!r} does not join an input and an output")
+        before, after = graph.nodes[graph.inputs[source]], graph.nodes[graph.outputs[target]]
+        if (before.shape, before.dtype) != (after.shape, after.dtype):
+            raise LocalError(
+                f"carried input {source!r} is {before.dtype.value} {before.shape}, "
+                f"its output {target!r} is {after.dtype.value} {after.shape}"
+            )
