@@ -15,9 +15,10 @@ from synaptic_mesh.identity.keys import KeyPair
 from synaptic_mesh.ledger.genesis import GenesisAccount, GenesisValidator, genesis_of, network_id
 from synaptic_mesh.ledger.signing import sign_transaction, verify_transaction_untrusted
 from synaptic_mesh.ledger.transactions import JoinJob, LeaveJob, Transaction, Transfer
-from synaptic_mesh.node import assembly as module
+from synaptic_mesh.node import intake
 from synaptic_mesh.node.assembly import Assembly, in_messages
 from synaptic_mesh.node.build import build_assembly
+from synaptic_mesh.node.intake import NONCES_AHEAD_MAX
 from synaptic_mesh.node.messages import (
     TOPIC_TRANSACTIONS,
     TRANSACTIONS_PER_MESSAGE_MAX,
@@ -89,8 +90,8 @@ def test_what_waits_is_cut_into_messages_that_travel() -> None:
     ("data", "taken"),
     [
         (signed(WORKER, 0), 1),
-        (signed(WORKER, 1_023), 1),
-        (signed(WORKER, 1_024), 0),
+        (signed(WORKER, NONCES_AHEAD_MAX - 1), 1),
+        (signed(WORKER, NONCES_AHEAD_MAX), 0),
         (signed(STRANGER, 0), 0),
     ],
 )
@@ -101,14 +102,16 @@ def test_others_transactions_enter_the_pool_if_they_may_run(data: bytes, taken: 
 
 
 def test_others_leave_room_for_the_validators_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FOREIGN_TRANSACTIONS_MAX", 3)
+    monkeypatch.setattr(intake, "WAITING_TRANSACTIONS_MAX", 3)
     node = started(VALIDATORS[0])
     message = encode(Transactions(tuple(signed(WORKER, nonce) for nonce in range(3))))
     node._core.amnesia.is_active = True  # it proposes nothing, so the pool only fills
     node.handle(Received(WORKER.peer_id, TOPIC_TRANSACTIONS, message), 0)
     more = encode(Transactions((signed(WORKER, 3),)))
     effects = node.handle(Received(WORKER.peer_id, TOPIC_TRANSACTIONS, more), 0)
-    assert [effect.reason for effect in effects if isinstance(effect, Dropped)] == ["3 transactions wait here already"]
+    (refused,) = [effect.reason for effect in effects if isinstance(effect, Dropped)]
+    assert refused.startswith("3 transactions (")
+    assert refused.endswith("wait here already: submit again later")
     node.handle(Submit(JoinJob(bytes(32))), 0)
     assert len(node._core.pool) == 4
 

@@ -55,7 +55,6 @@ def test_the_child_answers_batch_by_batch_and_ends_with_its_input() -> None:
 def test_children_answer_in_the_order_of_the_questions() -> None:
     async def play() -> None:
         checker = SignatureChecker(2)
-        await checker.start()
         try:
             long = ROWS * (2 * ROWS_MAX // len(PATTERN))
             answers = await asyncio.gather(checker.check(ROWS), checker.check(b""), checker.check(long))
@@ -75,7 +74,7 @@ def test_children_answer_in_the_order_of_the_questions() -> None:
 def test_whoever_waits_for_a_child_that_died_is_told() -> None:
     async def play() -> None:
         checker = SignatureChecker(1)
-        await checker.start()
+        await checker.check(ROWS)
         asking = asyncio.create_task(checker.check(ROWS * 50))
         await asyncio.sleep(0)
         (child,) = checker._children

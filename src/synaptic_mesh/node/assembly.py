@@ -7,6 +7,7 @@ The assembly owns no rule of its own: it translates one machine's effects into a
 everything else to the shell. The simulator runs this very object.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -20,16 +21,22 @@ from synaptic_mesh.consensus.core import Consensus
 from synaptic_mesh.identity.committee import Committee
 from synaptic_mesh.identity.keys import KeyPair
 from synaptic_mesh.ledger import events as ledger_events
-from synaptic_mesh.ledger.accounts import Account
 from synaptic_mesh.ledger.jobs import JobState, JobStatus
 from synaptic_mesh.ledger.ledger import Ledger, OrderedCommit
-from synaptic_mesh.ledger.signing import VerifiedTransaction, verify_transaction_untrusted
+from synaptic_mesh.ledger.signing import VerifiedTransaction
 from synaptic_mesh.ledger.transactions import ActionUnion, VoteRoot
+from synaptic_mesh.node.checks import Checks
+from synaptic_mesh.node.intake import Intake
 from synaptic_mesh.node.messages import (
+    QUESTION_ACCOUNTS_MAX,
+    TOPIC_CLIENT,
     TOPIC_CONSENSUS,
     TOPIC_TRANSACTIONS,
     TRANSACTIONS_PER_MESSAGE_MAX,
+    AccountsAnswer,
+    AccountsQuestion,
     AppendLog,
+    ClientMessage,
     CommitExecuted,
     Dropped,
     Effect,
@@ -44,17 +51,15 @@ from synaptic_mesh.node.messages import (
     PeerUp,
     Received,
     SendMessage,
+    SignaturesChecked,
     Submit,
     Transactions,
     VoteNote,
 )
-from synaptic_mesh.node.outbox import PENDING_MAX, Outbox
+from synaptic_mesh.node.outbox import Outbox
 
 MESSAGE_BYTES = 640 << 10
 """Of transactions in one message; one transaction is never larger."""
-FOREIGN_TRANSACTIONS_MAX = 8_192
-FOREIGN_BYTES_MAX = 8 << 20
-"""What may wait in the pool when others' transactions are still taken: the rest of it is for this validator's own."""
 NewParticipant = Callable[[], Participant]
 
 
@@ -69,6 +74,7 @@ class Assembly:
         core: Consensus,
         ledger: Ledger,
         outbox: Outbox,
+        checks: Checks,
         verify_block: consensus.Verify,
         new_participant: NewParticipant,
     ) -> None:
@@ -78,6 +84,9 @@ class Assembly:
         self._committee = committee
         self._core = core
         self._outbox = outbox
+        self._checks = checks
+        self._intake = Intake(checks, ledger.account)
+        self._committed: deque[tuple[int, consensus.Committed]] = deque()  # ticket of its signatures, and the commit
         self._verify_block = verify_block
         self._new_participant = new_participant
         self._participants: dict[bytes, Participant] = {}
@@ -111,7 +120,7 @@ class Assembly:
             self._execute(effect, now_ms)
         self._effects = [Notice(f"replayed {len(replayed)} commits from the log")] if replayed else []
         self._live = True
-        self._route_consensus([e for e in effects if not isinstance(e, consensus.Committed)], now_ms)
+        self._route_consensus([e for e in effects if not isinstance(e, consensus.Committed)])
         for state in self.ledger.jobs():
             self._job_changed(state.job, now_ms)
         return self._take()
@@ -131,14 +140,16 @@ class Assembly:
                 self._consensus(consensus.PeerDisconnected(peer), now_ms)
             case Submit(action):
                 self._submit(action, now_ms)
+            case SignaturesChecked(token, answer):
+                self._checks.answered(token, answer)
             case _:
                 for participant in list(self._participants.values()):
                     self._route_collab(participant.handle(event, now_ms), now_ms)
-        return self._take()
+        return self._settle(now_ms)
 
     def handle_deadline(self, now_ms: int) -> list[Effect]:
         """Called at or after `deadline_ms()`."""
-        self._route_consensus(self._core.handle_deadline(now_ms), now_ms)
+        self._route_consensus(self._core.handle_deadline(now_ms))
         late = self._outbox.resend(now_ms)
         self._turn += bool(late)
         self._send_transactions(late, now_ms)
@@ -146,13 +157,27 @@ class Assembly:
             due = participant.deadline_ms()
             if due is not None and due <= now_ms:
                 self._route_collab(participant.handle_deadline(now_ms), now_ms)
-        return self._take()
+        return self._settle(now_ms)
 
     def deadline_ms(self) -> int | None:
         """The earliest deadline of any machine inside."""
         deadlines = [self._core.deadline_ms(), self._outbox.deadline_ms()]
         deadlines += [participant.deadline_ms() for participant in self._participants.values()]
         return min((at for at in deadlines if at is not None), default=None)
+
+    def _settle(self, now_ms: int) -> list[Effect]:
+        """Carry on with what has its verdicts, and gather what is to be checked and told."""
+        self._execute_checked(now_ms)
+        due, dropped = self._intake.take_due()
+        self._effects += [Dropped(sender, reason) for sender, reason in dropped]
+        if due:
+            self._consensus(consensus.TransactionsSubmitted(tuple(due)), now_ms)
+            self._execute_checked(now_ms)
+        rows = self._checks.take_rows()
+        if rows is not None:
+            self._effects.append(rows)
+        self._effects += self._intake.take_messages()
+        return self._take()
 
     def _take(self) -> list[Effect]:
         effects, self._effects = self._effects, []
@@ -163,40 +188,53 @@ class Assembly:
     def _receive(self, event: Received, now_ms: int) -> None:
         try:
             if event.topic == TOPIC_CONSENSUS:
-                self._consensus(consensus.receive_untrusted(event.sender, event.payload, self._verify_block), now_ms)
+                self._receive_consensus_untrusted(event, now_ms)
             elif event.topic == TOPIC_TRANSACTIONS:
-                self._receive_transactions_untrusted(event.payload, now_ms)
+                self._receive_transactions_untrusted(event.sender, event.payload)
+            elif event.topic == TOPIC_CLIENT:
+                self._receive_client_untrusted(event)
             else:
                 raise PeerError(f"unknown topic {event.topic!r}")
         except PeerError as error:
             self._effects.append(Dropped(event.sender, str(error)))
 
-    def _receive_transactions_untrusted(self, payload: bytes, now_ms: int) -> None:
+    def _receive_consensus_untrusted(self, event: Received, now_ms: int) -> None:
+        """Blocks are ordered while the signatures in them are being checked."""
+        received = consensus.receive_untrusted(event.sender, event.payload, self._verify_block)
+        self._consensus(received, now_ms)
+        if isinstance(received, consensus.BlocksReceived):
+            for block in received.blocks:
+                self._checks.want(block.transactions)
+
+    def _receive_transactions_untrusted(self, sender: PeerId, payload: bytes) -> None:
         transactions = decode_untrusted(Transactions, payload).transactions
         if len(transactions) > TRANSACTIONS_PER_MESSAGE_MAX:
             raise PeerError(f"{len(transactions)} transactions in a message, over {TRANSACTIONS_PER_MESSAGE_MAX}")
         if not self.votes:
             raise PeerError("transactions are for validators; this node has no vote")
-        pool = self._core.pool
-        if len(pool) >= FOREIGN_TRANSACTIONS_MAX or pool.bytes >= FOREIGN_BYTES_MAX:
-            raise PeerError(f"{len(pool)} transactions wait here already")
-        fresh = tuple(data for data in transactions if self._is_due_untrusted(data))
-        self._consensus(consensus.TransactionsSubmitted(fresh), now_ms)
+        self._intake.relay(sender, transactions, len(self._core.pool), self._core.pool.bytes)
 
-    def _is_due_untrusted(self, data: bytes) -> bool:
-        """Answer whether a signed transaction may run soon. One of a stranger to the ledger would take room in a block
-        and consume nothing.
-        """
-        transaction = verify_transaction_untrusted(data, self._network, self._committee.epoch).transaction
-        account = self.ledger.account(transaction.sender)
-        if account == Account():
-            raise PeerError(f"{transaction.sender[:4].hex()} has no account: it needs a transfer first")
-        return account.nonce <= transaction.nonce < account.nonce + PENDING_MAX
+    def _receive_client_untrusted(self, event: Received) -> None:
+        message = cast(ClientMessage, decode_untrusted(cast(Any, ClientMessage), event.payload))
+        if isinstance(message, AccountsQuestion):
+            self._answer_untrusted(event.sender, message)
+            return
+        if not self.votes:
+            raise PeerError("transactions are for validators; this node has no vote")
+        self._intake.submit(event.sender, message, len(self._core.pool), self._core.pool.bytes)
+
+    def _answer_untrusted(self, client: PeerId, question: AccountsQuestion) -> None:
+        if len(question.accounts) > QUESTION_ACCOUNTS_MAX or not 0 <= question.number < 1 << 63:
+            raise PeerError(f"question {question.number} about {len(question.accounts)} accounts")
+        accounts = [self.ledger.account(peer) for peer in question.accounts]
+        states = tuple([(a.balance, a.stake, a.locked, a.nonce) for a in accounts])
+        answer = AccountsAnswer(question.number, self.ledger.commit_index, states)
+        self._effects.append(SendMessage(client, TOPIC_CLIENT, encode(answer)))
 
     def _consensus(self, event: consensus.Event, now_ms: int) -> None:
-        self._route_consensus(self._core.handle(event, now_ms), now_ms)
+        self._route_consensus(self._core.handle(event, now_ms))
 
-    def _route_consensus(self, effects: Sequence[consensus.Effect], now_ms: int) -> None:
+    def _route_consensus(self, effects: Sequence[consensus.Effect]) -> None:
         for effect in effects:
             match effect:
                 case consensus.Append(token, blocks, commits):
@@ -206,12 +244,13 @@ class Assembly:
                     self._effects.append(SendMessage(None, TOPIC_CONSENSUS, consensus.encode_message(message)))
                 case consensus.Send(peer, message):
                     self._effects.append(SendMessage(peer, TOPIC_CONSENSUS, consensus.encode_message(message)))
-                case consensus.Committed():
-                    for job in self._execute(effect, now_ms):
-                        self._job_changed(job, now_ms)
+                case consensus.Committed(_, _, blocks):
+                    ticket = self._checks.want(data for block in blocks for data in block.transactions)
+                    self._committed.append((ticket, effect))
                 case consensus.Evidence():
                     self._effects.append(EvidenceNote(effect))
-                case consensus.TransactionsRefused(_, reason):
+                case consensus.TransactionsRefused(transactions, reason):
+                    self._intake.no_room(transactions, reason)
                     self._effects.append(Notice(f"transactions were refused: {reason}"))
                 case consensus.Dropped(peer, reason, _):
                     self._effects.append(Dropped(peer, reason))
@@ -220,17 +259,23 @@ class Assembly:
 
     # --- ledger
 
+    def _execute_checked(self, now_ms: int) -> None:
+        """Run the commits whose signatures have been checked, in order."""
+        while self._committed and self._committed[0][0] < self._checks.oldest:
+            _, committed = self._committed.popleft()
+            for job in self._execute(committed, now_ms):
+                self._job_changed(job, now_ms)
+
     def _execute(self, committed: consensus.Committed, now_ms: int) -> list[bytes]:
         """Run one commit on the ledger; return the jobs that it changed."""
         transactions: list[VerifiedTransaction] = []
         originals: dict[bytes, bytes] = {}
         for block in committed.blocks:
             for data in block.transactions:
-                try:
-                    verified = verify_transaction_untrusted(data, self._network, self._committee.epoch)
-                except PeerError as error:
+                verified = self._checks.verdict(data)
+                if isinstance(verified, str):
                     # The same bytes fail on every replica, so leaving them out is part of the order.
-                    self._effects.append(Dropped(self._committee.peers[block.header.author], str(error)))
+                    self._effects.append(Dropped(self._committee.peers[block.header.author], verified))
                     continue
                 transactions.append(verified)
                 if isinstance(verified.transaction.action, VoteRoot):
@@ -239,8 +284,12 @@ class Assembly:
         order = OrderedCommit(commit.index, commit.timestamp_ms, tuple(transactions))
         nonce = self.ledger.account(self._peer).nonce
         events = self.ledger.apply(order)
+        for block in committed.blocks:
+            self._checks.forget(block.transactions)
         for event in self._consumed(events, nonce):
             self._send_transactions(self._outbox.consumed(event.nonce, event.id, now_ms), now_ms)
+        applied = [event for event in events if isinstance(event, ledger_events.TransactionApplied)]
+        self._intake.executed(commit.index, applied)
         changed = self._note(events, originals, transactions)
         root = self.ledger.state_root()
         self._effects.append(

@@ -11,6 +11,7 @@ from synaptic_mesh.identity.keys import KeyPair
 from synaptic_mesh.ledger.genesis import Genesis, genesis_committee, network_id
 from synaptic_mesh.ledger.ledger import Ledger
 from synaptic_mesh.node.assembly import Assembly
+from synaptic_mesh.node.checks import Checks
 from synaptic_mesh.node.outbox import Outbox
 from synaptic_mesh.node.settings import PacingSettings
 
@@ -23,10 +24,12 @@ def build_assembly(
     works: bool,
     incarnation: int,
     verify_block: Verify | None = None,
+    checks_elsewhere: bool = False,
 ) -> Assembly:
     """Return the machine of one node: a validator when genesis lists its key, an observer otherwise.
 
     incarnation: grows at every start. verify_block: a memo of admission that several simulated nodes share.
+    checks_elsewhere: the shell answers CheckSignatures; otherwise signatures are checked where they are needed.
     """
     committee = genesis_committee(genesis)
     network = network_id(genesis)
@@ -47,6 +50,7 @@ def build_assembly(
         core,
         Ledger(genesis),
         Outbox(key, network, committee.epoch),
+        Checks(network, committee.epoch, elsewhere=checks_elsewhere),
         verify_block or Admission(committee, network).verify_untrusted,
         lambda: new_participant(key, validator=author is not None, worker=works),
     )

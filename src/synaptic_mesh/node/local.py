@@ -119,7 +119,7 @@ class LocalMesh:
             self._loop.call_soon_threadsafe(self._opened.node.stop)
 
     async def _play(self, key: KeyPair, genesis: Genesis) -> None:
-        settings = NodeSettings(listen="", backend=self._backend, pacing=single())
+        settings = NodeSettings(listen="", backend=self._backend, signature_processes=0, pacing=single())
         files = NodeFiles(settings, key, genesis, Credentials(b"", b"", b""), self._manifest)
         links = MemoryHub().attach(key.peer_id)
         network = MeshNetwork(links, key, network_id(genesis), incarnation=1)

@@ -24,7 +24,12 @@ from synaptic_mesh.ledger.transactions import ActionUnion, Transaction
 
 TOPIC_CONSENSUS = "consensus"
 TOPIC_TRANSACTIONS = "transactions"
+TOPIC_CLIENT = "client"
+"""What clients ask of a node, and what it answers: `ClientMessage` and `NodeMessage`."""
 TRANSACTIONS_PER_MESSAGE_MAX = 256
+SUBMISSION_TRANSACTIONS_MAX = 4_096
+"""In one message of a client; its bytes are bounded by the envelope, 1 MiB."""
+QUESTION_ACCOUNTS_MAX = 1_024
 
 
 class LogRecord(Record):
@@ -38,6 +43,58 @@ class Transactions(Record):
     """Signed transactions on their way to a validator."""
 
     transactions: tuple[bytes, ...]
+
+
+# --- between clients and nodes ---------------------------------------------------------------------------------------
+
+
+class Submission(Record, tag="submission"):
+    """A client's signed transactions, in order. It numbers them as it likes, ascending: the first is `first`."""
+
+    first: int
+    transactions: tuple[bytes, ...]
+
+
+class AccountsQuestion(Record, tag="accounts"):
+    """What do these accounts hold? `number` comes back with the answer."""
+
+    number: int
+    accounts: tuple[bytes, ...]
+
+
+ClientMessage = Submission | AccountsQuestion
+
+
+class Refusal(Record):
+    """`count` transactions from number `first` on did not run, and why. When it `is_final` the same bytes never will;
+    otherwise they may be sent again.
+    """
+
+    first: int
+    count: int
+    reason: str
+    is_final: bool
+
+
+class Outcomes(Record, tag="outcomes"):
+    """What became of a client's transactions: `accepted` are ranges (first, count) of numbers that commit `commit` has
+    executed. The word of the node that says so. Commit 0: nothing was executed, all of it is refusals.
+    """
+
+    commit: int
+    accepted: tuple[tuple[int, int], ...]
+    refused: tuple[Refusal, ...]
+
+
+class AccountsAnswer(Record, tag="account_states"):
+    """Balance, stake, locked stake and next nonce of each account asked for, after commit `commit`."""
+
+    number: int
+    commit: int
+    accounts: tuple[tuple[int, int, int, int], ...]
+
+
+NodeMessage = Outcomes | AccountsAnswer
 
 
 # --- events ----------------------------------------------------------------------------------------------------------
@@ -75,7 +132,18 @@ class Submit(msgspec.Struct, frozen=True):
     action: ActionUnion
 
 
-Event = Received | PeerUp | PeerDown | Logged | Submit | Computed | Failed | BlobFetched | BlobMissing
+class SignaturesChecked(msgspec.Struct, frozen=True):
+    """One byte for each row of the CheckSignatures with this token, 1 where the signature is valid. Answers may come
+    in any order.
+    """
+
+    token: int
+    answer: bytes
+
+
+Event = (
+    SignaturesChecked | Received | PeerUp | PeerDown | Logged | Submit | Computed | Failed | BlobFetched | BlobMissing
+)
 
 
 # --- effects ---------------------------------------------------------------------------------------------------------
@@ -94,6 +162,13 @@ class SendMessage(msgspec.Struct, frozen=True):
     peer: PeerId | None
     topic: str
     payload: bytes
+
+
+class CheckSignatures(msgspec.Struct, frozen=True):
+    """Check these rows (workers/signatures.py), then answer SignaturesChecked(token)."""
+
+    token: int
+    rows: bytes
 
 
 class CommitExecuted(msgspec.Struct, frozen=True):
@@ -149,6 +224,7 @@ class Notice(msgspec.Struct, frozen=True):
 Effect = (
     AppendLog
     | SendMessage
+    | CheckSignatures
     | FetchBlob
     | Compute
     | CancelCompute

@@ -25,6 +25,7 @@ from synaptic_mesh.storage.log import WriteAheadLog
 from synaptic_mesh.transport.mesh import MeshNetwork
 from synaptic_mesh.transport.network import Network
 from synaptic_mesh.workers.compute import ComputeShell
+from synaptic_mesh.workers.signatures import SignatureChecker
 
 
 class OpenNode(msgspec.Struct, frozen=True):
@@ -52,7 +53,7 @@ def open_node(directory: Path, observe: Observe, strategy: Strategy | None = Non
     members = tuple(PeerId(bytes.fromhex(peer.peer)) for peer in peers)
     settings = ZenohSettings(
         listen=(files.settings.listen,),
-        connect=tuple(peer.endpoint for peer in peers),
+        connect=tuple(peer.endpoint for peer in peers if peer.endpoint),
         credentials=files.credentials,
         members=(*members, files.key.peer_id),
     )
@@ -92,6 +93,7 @@ def assemble(
         files.settings.pacing,
         works=files.settings.works,
         incarnation=incarnation,
+        checks_elsewhere=files.settings.signature_processes > 0,
     )
 
     def new_computer() -> Computer:
@@ -100,8 +102,18 @@ def assemble(
 
     log = WriteAheadLog(directory / "log")
     published = sponsored_blobs(files.job)
-    is_first_start = incarnation == 1
-    node = Node(assembly, network, log, blobs, new_computer, observe, published, is_first_start=is_first_start)
+    count = files.settings.signature_processes
+    node = Node(
+        assembly,
+        network,
+        log,
+        blobs,
+        new_computer,
+        observe,
+        published,
+        is_first_start=incarnation == 1,
+        checker=SignatureChecker(count) if count else None,
+    )
     return OpenNode(node, files.key, files.genesis, files.job, get_blob)
 
 

@@ -28,6 +28,7 @@ from synaptic_mesh.identity.envelope import Opened
 from synaptic_mesh.node.assembly import Assembly
 from synaptic_mesh.node.messages import (
     AppendLog,
+    CheckSignatures,
     Effect,
     Event,
     Logged,
@@ -36,6 +37,7 @@ from synaptic_mesh.node.messages import (
     PeerUp,
     Received,
     SendMessage,
+    SignaturesChecked,
 )
 from synaptic_mesh.storage.blobs import BlobStore
 from synaptic_mesh.storage.log import WriteAheadLog
@@ -50,6 +52,16 @@ class Computer(Protocol):
 
     def execute(self, key: bytes, task: Task) -> Computed | Failed:
         """Return what the task gives."""
+
+
+class Checker(Protocol):
+    """Checks signatures elsewhere: `workers.signatures.SignatureChecker`."""
+
+    async def check(self, rows: bytes) -> bytes:
+        """Return one byte for each row."""
+
+    async def close(self) -> None:
+        """End what was started for it."""
 
 
 class NodeClock:
@@ -77,6 +89,7 @@ class Node:
         published: Sequence[bytes] = (),
         *,
         is_first_start: bool = False,
+        checker: Checker | None = None,
     ) -> None:
         self.assembly = assembly
         self.network = network
@@ -86,6 +99,7 @@ class Node:
         self._observe = observe
         self._published = set(published)
         self._is_first_start = is_first_start
+        self._checker = checker
         self._clock = NodeClock()
         self._appends: asyncio.Queue[AppendLog] = asyncio.Queue()
         self._computing: dict[bytes, Future[Computed | Failed]] = {}
@@ -132,6 +146,8 @@ class Node:
             if self._timer is not None:
                 self._timer.cancel()
             await self.network.close()
+            if self._checker is not None:
+                await self._checker.close()
             await asyncio.to_thread(self._thread.shutdown, wait=True, cancel_futures=True)
             await self._log.close()
 
@@ -217,6 +233,8 @@ class Node:
                     self.network.broadcast(topic, payload)
                 case SendMessage(peer, topic, payload) if peer is not None:
                     self.network.send(peer, topic, payload)
+                case CheckSignatures():
+                    self._spawn(self._check(effect))
                 case FetchBlob():
                     self._spawn(self._fetch(effect))
                 case Compute(key, task):
@@ -234,6 +252,12 @@ class Node:
         if self._group is None:
             raise InvariantBroken("effects come before the node runs")
         self._group.create_task(work)
+
+    async def _check(self, effect: CheckSignatures) -> None:
+        if self._checker is None:
+            raise InvariantBroken("signatures are to be checked elsewhere, and there is no such place")
+        answer = await self._checker.check(effect.rows)
+        self._feed(SignaturesChecked(effect.token, answer))
 
     async def _write_log(self) -> None:
         """Write appended records in order; whatever has gathered during one fsync goes into the next."""

@@ -16,6 +16,7 @@ FOREIGN_BACKENDS = ("wasm", "reference")
 """Backends for graphs of others. Native code has no sandbox: a compiler bug that a graph provokes would be in the
 node's own process. So "native" is for one's own jobs (`synaptic train`) until foreign graphs have their own process.
 """
+SIGNATURE_PROCESSES_MAX = 64
 
 
 class PacingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,14 +36,14 @@ class PeerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     peer: str
     """Peer id in hex."""
     endpoint: str
-    """"host:port"."""
+    """"host:port"; empty for a client, which calls this node and is not called."""
 
 
 class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One node. Unknown fields are refused, so a misspelt one is noticed."""
 
     listen: str
-    """"host:port" to listen on."""
+    """"host:port" to listen on; empty for a client."""
     peers: tuple[PeerSettings, ...] = ()
     network: str = ""
     """Id of the network in hex, written with the directory: one changed byte of `genesis` would be another network."""
@@ -50,6 +51,8 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Offer this node's stake as a worker for every job that opens."""
     backend: str = "wasm"
     """Exact engine backend: "wasm", or "reference" (slow)."""
+    signature_processes: int = 1
+    """Processes that check signatures of transactions, started when many come at once. 0: the node's own does it."""
     pacing: PacingSettings = PacingSettings()
 
 
@@ -81,6 +84,10 @@ def load_settings(directory: Path) -> NodeSettings:
         raise LocalError(f"{path}: {error}") from None
     if settings.backend not in FOREIGN_BACKENDS:
         raise LocalError(f"{path}: backend is {settings.backend!r}; choose {' or '.join(FOREIGN_BACKENDS)}")
+    if not 0 <= settings.signature_processes <= SIGNATURE_PROCESSES_MAX:
+        raise LocalError(
+            f"{path}: signature_processes is {settings.signature_processes}; choose 0 to {SIGNATURE_PROCESSES_MAX}"
+        )
     return settings
 
 

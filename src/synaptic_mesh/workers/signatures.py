@@ -33,19 +33,14 @@ CLOSE_TIMEOUT_S = 2.0
 
 
 class SignatureChecker:
-    """`count` child processes. `start` once, `check` from tasks of that event loop, `close` at the end."""
+    """`count` child processes, started with the first question. All calls come from one event loop; `close` at the end."""
 
     def __init__(self, count: int = 1) -> None:
         self._count = count
         self._children: list[_Child] = []
+        self._starting: asyncio.Task[None] | None = None
         self._waiting_rows = 0
-
-    async def start(self) -> None:
-        """Start the children. Raises ResourceError when the system refuses."""
-        for _ in range(self._count):
-            child = _Child()
-            self._children.append(child)
-            await child.start()
+        self._closed = False
 
     async def check(self, rows: bytes) -> bytes:
         """Return one byte for each row, 1 where the signature is valid. Raises ResourceError when a child has died or
@@ -56,19 +51,35 @@ class SignatureChecker:
             raise ResourceError(f"{self._waiting_rows} signatures wait to be checked: this machine is too slow")
         self._waiting_rows += count
         try:
+            await self._start()
             step = ROWS_MAX * ROW_BYTES
             parts = [rows[start : start + step] for start in range(0, len(rows), step)]
             return b"".join(await asyncio.gather(*[self._check_part(part) for part in parts]))
         finally:
             self._waiting_rows -= count
 
+    async def _start(self) -> None:
+        if self._closed:
+            raise ResourceError("the processes that check signatures are not running any more")
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start_children())
+        if not self._starting.done():
+            await self._starting
+
+    async def _start_children(self) -> None:
+        for _ in range(self._count):
+            child = _Child()
+            self._children.append(child)
+            await child.start()
+
     async def _check_part(self, rows: bytes) -> bytes:
-        if not self._children:
-            raise ResourceError("the processes that check signatures are not running")
         return await min(self._children, key=_Child.load).check(rows)
 
     async def close(self) -> None:
         """End the children. Calling it twice is harmless."""
+        self._closed = True
+        if self._starting is not None:
+            await asyncio.gather(self._starting, return_exceptions=True)
         children, self._children = self._children, []
         for child in children:
             await child.close()

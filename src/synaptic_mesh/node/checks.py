@@ -1,0 +1,117 @@
+"""Every signature checked once: verdicts on transactions, from their arrival to their execution.
+
+A transaction is seen several times: when its client hands it in, in the blocks of peers, in the commit that runs it.
+`want` decodes what is new and puts its signature in line; `verdict` gives what came out. Checking may take place
+elsewhere: then `take_rows` gives what is to be checked, and `answered` brings the result. Small numbers are checked at
+once, since asking another process would take longer.
+"""
+
+from collections.abc import Iterable
+
+from synaptic_mesh.base.errors import PeerError, invariant
+from synaptic_mesh.base.ids import NetworkId
+from synaptic_mesh.ledger.signing import VerifiedTransaction, open_transaction_untrusted
+from synaptic_mesh.node.messages import CheckSignatures
+from synaptic_mesh.workers.signatures import check_rows, signature_row
+
+AT_ONCE_MAX = 4
+"""Signatures that are checked in this process: some 160 us, less than a question to another one may take."""
+KNOWN_MAX = 1 << 17
+"""Verdicts kept at once. What is forgotten is checked again when it is executed."""
+
+Verdict = VerifiedTransaction | str
+"""A transaction that its sender signed, or why these bytes are none."""
+
+
+class Checks:
+    """Verdicts of one network and epoch. `elsewhere`: rows are taken by `take_rows`; otherwise nothing ever waits."""
+
+    def __init__(self, network: NetworkId, epoch: int, *, elsewhere: bool = False) -> None:
+        self._network = network
+        self._epoch = epoch
+        self._elsewhere = elsewhere
+        self._known: dict[bytes, Verdict] = {}
+        self._waiting: dict[bytes, VerifiedTransaction] = {}
+        self._gathered: list[tuple[bytes, bytes]] = []  # transaction, row
+        self._asked: dict[int, list[bytes]] = {}
+        self._token = 0
+
+    @property
+    def oldest(self) -> int:
+        """Everything wanted before this ticket has its verdict."""
+        return next(iter(self._asked), self._token + 1)
+
+    @property
+    def waiting_count(self) -> int:
+        """Transactions whose verdict is not known yet."""
+        return len(self._waiting)
+
+    def want(self, transactions: Iterable[bytes]) -> int:
+        """See to it that these get a verdict. Returns a ticket: they have it once `oldest` is above."""
+        known, waiting = self._known, self._waiting
+        for data in transactions:
+            if data in known or data in waiting:
+                continue
+            try:
+                waiting[data], row = self._open_untrusted(data)
+            except PeerError as error:
+                self._know(data, str(error))
+                continue
+            self._gathered.append((data, row))
+        if not self._elsewhere or len(self._gathered) <= AT_ONCE_MAX:
+            gathered, self._gathered = self._gathered, []
+            self._settle([data for data, _ in gathered], check_rows(b"".join([row for _, row in gathered])))
+            return self._token
+        return self._token + 1
+
+    def take_rows(self) -> CheckSignatures | None:
+        """What is to be checked elsewhere now, if anything is."""
+        if not self._gathered:
+            return None
+        gathered, self._gathered = self._gathered, []
+        self._token += 1
+        self._asked[self._token] = [data for data, _ in gathered]
+        return CheckSignatures(self._token, b"".join([row for _, row in gathered]))
+
+    def answered(self, token: int, answer: bytes) -> None:
+        """The rows of this token have been checked."""
+        transactions = self._asked.pop(token, None)
+        if transactions is None:
+            return
+        invariant(len(answer) == len(transactions), f"{len(answer)} answers to {len(transactions)} signatures")
+        self._settle(transactions, answer)
+
+    def verdict(self, data: bytes) -> Verdict:
+        """Return the verdict on a transaction; one that was forgotten is checked here and now."""
+        verdict = self._known.get(data)
+        if verdict is not None:
+            return verdict
+        try:
+            verified, row = self._open_untrusted(data)
+        except PeerError as error:
+            return str(error)
+        return verified if check_rows(row) == b"\1" else UNSIGNED
+
+    def forget(self, transactions: Iterable[bytes]) -> None:
+        """These were executed or refused: nobody will ask again."""
+        for data in transactions:
+            self._known.pop(data, None)
+
+    def _open_untrusted(self, data: bytes) -> tuple[VerifiedTransaction, bytes]:
+        opened = open_transaction_untrusted(data, self._network, self._epoch)
+        claim = opened.claim
+        row = signature_row(claim.public_key, claim.signature, claim.message)
+        return VerifiedTransaction(opened.transaction, opened.id), row
+
+    def _settle(self, transactions: list[bytes], answer: bytes) -> None:
+        for data, is_valid in zip(transactions, answer, strict=True):
+            verified = self._waiting.pop(data)
+            self._know(data, verified if is_valid else UNSIGNED)
+
+    def _know(self, data: bytes, verdict: Verdict) -> None:
+        if len(self._known) >= KNOWN_MAX:
+            del self._known[next(iter(self._known))]
+        self._known[data] = verdict
+
+
+UNSIGNED = "transaction is not signed by its sender"

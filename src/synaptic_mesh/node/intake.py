@@ -1,0 +1,215 @@
+"""Transactions on their way into a validator's pool, and what their clients are told about them.
+
+    submitted -> signature checked -> due: nonce soon, sender known -> in the pool -> executed -> Outcomes
+        |               |                     |                           |             |
+     too many        invalid               refused                     no room       refused
+
+A message is taken or refused as a whole while too many wait: that is the back pressure that a client feels, and it
+sends again later. After that every transaction ends in one outcome, unless this node stops before; then the client
+submits it once more, and its nonce sees to it that it runs once.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from synaptic_mesh.base.codec import encode
+from synaptic_mesh.base.errors import PeerError
+from synaptic_mesh.base.ids import PeerId, short
+from synaptic_mesh.ledger.accounts import Account
+from synaptic_mesh.ledger.events import TransactionApplied
+from synaptic_mesh.node.checks import Checks, Verdict
+from synaptic_mesh.node.messages import (
+    SUBMISSION_TRANSACTIONS_MAX,
+    TOPIC_CLIENT,
+    Outcomes,
+    Refusal,
+    SendMessage,
+    Submission,
+)
+
+WAITING_TRANSACTIONS_MAX = 8_192
+WAITING_BYTES_MAX = 16 << 20
+"""What may wait here and in the pool while others' transactions are still taken. The pool has room for more: that is
+for this validator's own.
+"""
+NONCES_AHEAD_MAX = 4_096
+"""How far a nonce may be ahead of its account's: what comes later would take room and wait."""
+RECENT_MAX = 1 << 14
+"""Outcomes kept for a client that lost the message which said so and submits again."""
+NUMBER_MAX = 1 << 62
+
+GetAccount = Callable[[bytes], Account]
+Told = tuple[int, str, bool]
+"""What became of a transaction: commit, reason of a refusal or "", whether that is final."""
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """A message whose signatures are being checked. A client is told what becomes of it, a node is not."""
+
+    sender: PeerId
+    is_client: bool
+    first: int
+    transactions: tuple[bytes, ...]
+    bytes_count: int
+    ticket: int
+
+
+class Intake:
+    """See the module's docstring. `checks` gives the verdicts, `get_account` the ledger's state."""
+
+    def __init__(self, checks: Checks, get_account: GetAccount) -> None:
+        self._checks = checks
+        self._get_account = get_account
+        self._queue: deque[Waiting] = deque()
+        self._count = 0
+        self._bytes = 0
+        self._tracked: dict[bytes, list[tuple[PeerId, int]]] = {}  # transaction id -> who waits, under what number
+        self._recent: dict[bytes, Told] = {}
+        self._told: dict[PeerId, list[tuple[int, Told]]] = {}
+
+    @property
+    def tracked_count(self) -> int:
+        """Transactions whose clients wait for an outcome."""
+        return len(self._tracked)
+
+    def submit(self, client: PeerId, message: Submission, pool_count: int, pool_bytes: int) -> None:
+        """Take a client's message, or refuse all of it. Raises PeerError when it breaks a rule."""
+        count = len(message.transactions)
+        if not 1 <= count <= SUBMISSION_TRANSACTIONS_MAX or not 0 <= message.first < NUMBER_MAX:
+            raise PeerError(f"{count} transactions from number {message.first} on in one message")
+        full = self._full(pool_count, pool_bytes)
+        if full:
+            for number in range(message.first, message.first + count):
+                self._tell(client, number, (0, full, False))
+            return
+        self._enqueue(client, True, message.first, message.transactions)
+
+    def relay(self, node: PeerId, transactions: tuple[bytes, ...], pool_count: int, pool_bytes: int) -> None:
+        """Take what a node without a vote hands on. Raises PeerError when too many wait."""
+        full = self._full(pool_count, pool_bytes)
+        if full:
+            raise PeerError(full)
+        self._enqueue(node, False, 0, transactions)
+
+    def take_due(self) -> tuple[list[bytes], list[tuple[PeerId, str]]]:
+        """Return the transactions that may enter the pool now, in order, and why some of a node's may not."""
+        due: list[bytes] = []
+        dropped: list[tuple[PeerId, str]] = []
+        nonces: dict[bytes, int] = {}
+        while self._queue and self._queue[0].ticket < self._checks.oldest:
+            waiting = self._queue.popleft()
+            self._count -= len(waiting.transactions)
+            self._bytes -= waiting.bytes_count
+            for number, data in enumerate(waiting.transactions, waiting.first):
+                verdict = self._checks.verdict(data)
+                told = self._refusal(verdict, nonces)
+                if told is None:
+                    due.append(data)
+                    if waiting.is_client and not isinstance(verdict, str):
+                        self._tracked.setdefault(verdict.id, []).append((waiting.sender, number))
+                    continue
+                self._checks.forget((data,))
+                if waiting.is_client:
+                    self._tell(waiting.sender, number, told)
+                else:
+                    dropped.append((waiting.sender, told[1]))
+        return due, dropped
+
+    def no_room(self, transactions: Iterable[bytes], reason: str) -> None:
+        """The pool did not take these after all."""
+        for data in transactions:
+            verdict = self._checks.verdict(data)
+            if not isinstance(verdict, str):
+                for client, number in self._tracked.pop(verdict.id, ()):
+                    self._tell(client, number, (0, reason, False))
+        self._checks.forget(transactions)
+
+    def executed(self, commit: int, applied: Sequence[TransactionApplied]) -> None:
+        """Commit `commit` has dealt with these: who submitted them here will hear of it."""
+        tracked = self._tracked
+        if not tracked:
+            return
+        for event in applied:
+            waiting = tracked.pop(event.id, None)
+            if waiting is None:
+                continue
+            told = (commit, event.reason, event.accepted or self._get_account(event.sender).nonce > event.nonce)
+            if told[2]:
+                self._remember(event.id, told)
+            for client, number in waiting:
+                self._tell(client, number, told)
+
+    def take_messages(self) -> list[SendMessage]:
+        """Return what clients are to be told now: one message for each client and commit."""
+        told, self._told = self._told, {}
+        messages: list[SendMessage] = []
+        for client in sorted(told):
+            by_commit: dict[int, list[tuple[int, Told]]] = {}
+            for entry in told[client]:
+                by_commit.setdefault(entry[1][0], []).append(entry)
+            for commit, entries in sorted(by_commit.items()):
+                messages.append(SendMessage(client, TOPIC_CLIENT, encode(outcomes_of(commit, entries))))
+        return messages
+
+    def _full(self, pool_count: int, pool_bytes: int) -> str:
+        count, size = self._count + pool_count, self._bytes + pool_bytes
+        if count < WAITING_TRANSACTIONS_MAX and size < WAITING_BYTES_MAX:
+            return ""
+        return f"{count} transactions ({size} bytes) wait here already: submit again later"
+
+    def _enqueue(self, sender: PeerId, is_client: bool, first: int, transactions: tuple[bytes, ...]) -> None:
+        size = sum(map(len, transactions))
+        self._count += len(transactions)
+        self._bytes += size
+        ticket = self._checks.want(transactions)
+        self._queue.append(Waiting(sender, is_client, first, transactions, size, ticket))
+
+    def _refusal(self, verdict: Verdict, nonces: dict[bytes, int]) -> Told | None:
+        """Return why a transaction cannot run soon, or None. One of a stranger to the ledger would take room in a block
+        and consume nothing.
+        """
+        if isinstance(verdict, str):
+            return (0, verdict, True)
+        transaction = verdict.transaction
+        sender = transaction.sender
+        nonce = nonces.get(sender)
+        if nonce is None:
+            account = self._get_account(sender)
+            if account == Account():
+                return (0, f"{short(sender)} has no account: it needs a transfer first", False)
+            nonce = nonces[sender] = account.nonce
+        if nonce <= transaction.nonce < nonce + NONCES_AHEAD_MAX:
+            return None
+        if transaction.nonce < nonce:
+            used = f"nonce {transaction.nonce} of {short(sender)} is used already, the next is {nonce}"
+            return self._recent.get(verdict.id, (0, used, True))
+        return (0, f"nonce {transaction.nonce} is far ahead, the next of {short(sender)} is {nonce}", False)
+
+    def _remember(self, transaction: bytes, told: Told) -> None:
+        if len(self._recent) >= RECENT_MAX:
+            del self._recent[next(iter(self._recent))]
+        self._recent[transaction] = told
+
+    def _tell(self, client: PeerId, number: int, told: Told) -> None:
+        self._told.setdefault(client, []).append((number, told))
+
+
+def outcomes_of(commit: int, entries: Iterable[tuple[int, Told]]) -> Outcomes:
+    """Return the message about transactions by number, neighbours with one fate in one range."""
+    accepted: list[tuple[int, int]] = []
+    refused: list[Refusal] = []
+    for number, (_, reason, is_final) in sorted(entries):
+        if not reason:
+            if accepted and sum(accepted[-1]) == number:
+                accepted[-1] = (accepted[-1][0], accepted[-1][1] + 1)
+            else:
+                accepted.append((number, 1))
+            continue
+        last = refused[-1] if refused else None
+        if last and last.first + last.count == number and (last.reason, last.is_final) == (reason, is_final):
+            refused[-1] = Refusal(last.first, last.count + 1, reason, is_final)
+        else:
+            refused.append(Refusal(number, 1, reason, is_final))
+    return Outcomes(commit, tuple(accepted), tuple(refused))
