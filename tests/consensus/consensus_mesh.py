@@ -24,7 +24,7 @@ from synaptic_mesh.consensus.messages import (
     TransactionsSubmitted,
     to_event,
 )
-from synaptic_mesh.consensus.settings import Rules, Settings
+from synaptic_mesh.consensus.settings import Rules, Settings, mysticeti
 from synaptic_mesh.identity.committee import Committee, committee_of
 from synaptic_mesh.identity.keys import KeyPair
 
@@ -52,6 +52,7 @@ class Mesh:
         settings: Settings | None = None,
         stakes: Sequence[int] = (),
         gc_depth: int = 0,
+        rules: Callable[[Committee], Rules] | None = None,
     ) -> None:
         self.keys = keys_of(size)
         self.committee = committee_for(self.keys, stakes)
@@ -59,11 +60,11 @@ class Mesh:
         self.peers = [key.peer_id for key in everyone]
         self.index = {peer: i for i, peer in enumerate(self.peers)}
         self.settings = settings or Settings()
-        self.rules = None
+        self.rules = rules(self.committee) if rules else None
         if gc_depth:
-            q = self.committee.quorum
-            self.rules = Rules(q, q, q, q, 1, self.committee.faulty_stake_max, gc_depth)
-        self.verify = Admission(self.committee, NETWORK).verify_untrusted
+            self.rules = mysticeti(self.committee, gc_depth)
+        parent_stake = self.rules.parent_stake if self.rules else None
+        self.verify = Admission(self.committee, NETWORK, parent_stake=parent_stake).verify_untrusted
         self.cores = [self.new_core(i) for i in range(len(everyone))]
         self.now_ms = 0
         self.stored: list[tuple[list[VerifiedBlock], list[Commit]]] = [([], []) for _ in everyone]

@@ -20,7 +20,7 @@ def full(*rounds: int, authors: str = "ABCD") -> str:
 
 def by_definition(drawing: Drawing) -> list[Decision]:
     schedule = LeaderSchedule(drawing.committee)
-    return decide_all(drawing.dag, drawing.rules, schedule.leader, 0)
+    return decide_all(drawing.dag, drawing.rules, schedule.leaders, 0)
 
 
 def by_tally(drawing: Drawing) -> list[Decision]:

@@ -2,6 +2,9 @@
 send.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -32,7 +35,7 @@ from synaptic_mesh.consensus.messages import (
     TransactionsRefused,
     TransactionsSubmitted,
 )
-from synaptic_mesh.consensus.settings import Settings
+from synaptic_mesh.consensus.settings import Rules, Settings, mysticeti, two_delay
 
 
 def ordered(mesh: Mesh, i: int) -> list[bytes]:
@@ -105,6 +108,49 @@ def test_weighted_stake_works_too(stakes: tuple[int, ...]) -> None:
     mesh.submit(1, b"tx")
     mesh.run(400)
     assert all(ordered(mesh, i) == [b"tx"] for i in range(len(stakes)))
+
+
+@pytest.mark.parametrize("rule", [two_delay, partial(replace, leader_count=2), partial(replace, is_pipelined=False)])
+def test_other_rules_of_the_family_order_too(rule: Callable[..., Rules]) -> None:
+    mesh = Mesh(6, rules=rule if rule is two_delay else lambda committee: rule(mysticeti(committee)))
+    mesh.start()
+    for i in range(6):
+        mesh.submit(i, b"tx%d" % i)
+    mesh.run(600)
+    assert sorted(ordered(mesh, 0)) == [b"tx%d" % i for i in range(6)]
+    assert mesh.logs_agree()
+    assert all(committed.direct for told in mesh.told for committed in told)
+
+
+def test_two_delays_commit_a_round_earlier() -> None:
+    waits = []
+    for rule in (mysticeti, two_delay):
+        mesh = Mesh(6, rules=rule)
+        mesh.start()
+        mesh.submit(0, b"tx")
+        while not ordered(mesh, 0):
+            mesh.run(mesh.now_ms + 1)
+        waits.append(mesh.now_ms)
+    assert waits[1] < waits[0]
+
+
+def test_a_silent_validator_loses_its_turns_to_a_better_one_on_every_node() -> None:
+    mesh = Mesh(4, rules=lambda committee: replace(mysticeti(committee), reputation_commits=8))
+    mesh.down.add(3)
+    mesh.start(0, 1, 2)
+    for step in range(60):
+        mesh.submit(step % 3, b"tx%d" % step)
+        mesh.run(mesh.now_ms + 100)
+    assert mesh.logs_agree()
+    commits = [committed.commit for committed in mesh.told[0]]
+    assert [commit.benched for commit in commits[:8]] == [()] * 7 + [(3,)]
+    assert all(commit.benched == (3,) and commit.favoured in ((0,), (1,), (2,)) for commit in commits[7:])
+    skipped = [effect.round for effect in mesh.effects[0] if isinstance(effect, Skipped)]
+    assert max(skipped) <= commits[7].leader.round + 1  # its next turn goes to another, without a time-out
+    mesh.crash(1)
+    mesh.start(1)
+    mesh.run(mesh.now_ms + 300)
+    assert mesh.cores[1].schedule.benched == (3,)
 
 
 def test_nothing_is_broadcast_before_it_is_written() -> None:

@@ -28,5 +28,5 @@ def test_what_cannot_be_read_is_named() -> None:
 
 def test_decisions_are_shown_in_words() -> None:
     drawing = dag("A1:[A0]; A2:[A1]; A3:[A2]", size=1)
-    decisions = decide_all(drawing.dag, drawing.rules, lambda _round: 0, 0)
+    decisions = decide_all(drawing.dag, drawing.rules, lambda _round: (0,), 0)
     assert show_decisions(decisions) == "A1 commit direct; A2 undecided; A3 undecided"

@@ -1,20 +1,24 @@
 """The order of a commit, its time, its gc bound and the chain of digests."""
 
+from dataclasses import replace
+
 from blake3 import blake3
 
 from synaptic_mesh.consensus.dag import Vertex
 from synaptic_mesh.consensus.drawing import DRAWN_NETWORK, Drawing, dag
 from synaptic_mesh.consensus.leaders import LeaderSchedule
 from synaptic_mesh.consensus.linearizer import Linearizer, commit_digest, first_previous, median_timestamp
+from synaptic_mesh.consensus.reputation import Reputation
 
 
 def full(*rounds: int) -> str:
     return "; ".join(f"{author}{round_}:[*]" for round_ in rounds for author in "ABCD")
 
 
-def linearizer(drawing: Drawing, gc_depth: int = 60) -> Linearizer:
-    schedule = LeaderSchedule(drawing.committee)
-    return Linearizer(drawing.dag, schedule, first_previous(DRAWN_NETWORK, 0), gc_depth)
+def linearizer(drawing: Drawing, gc_depth: int = 60, reputation_commits: int = 100) -> Linearizer:
+    schedule, reputation = LeaderSchedule(drawing.committee), Reputation(drawing.committee)
+    rules = replace(drawing.rules, gc_depth=gc_depth, reputation_commits=reputation_commits)
+    return Linearizer(drawing.dag, rules, schedule, reputation, first_previous(DRAWN_NETWORK, 0))
 
 
 def names(drawing: Drawing, vertices: list[Vertex]) -> list[str]:
@@ -97,4 +101,25 @@ def test_two_ordered_twins_take_their_author_out_of_the_turn() -> None:
     after, ordered = line.commit(drawing["A3"])
     assert "D1'" in names(drawing, ordered)
     assert after.demoted == (3,)
-    assert [line.schedule.leader(r) for r in range(3, 9)] == [0, 1, 2, 0, 1, 2]
+    assert [line.schedule.leaders(r) for r in range(3, 9)] == [(a,) for a in (3, 1, 2, 0, 1, 2)]
+
+
+def test_who_does_not_vote_is_benched_after_the_period() -> None:
+    """D references no leader: after three commits it is benched, and A, the best with B and C, leads in its turns."""
+    votes = "; ".join(
+        f"{'; '.join(f'{a}{r}:[*]' for a in 'ABC')}; D{r}:[* -{'DABC'[r % 4]}{r - 1}]" for r in (2, 3, 4, 5)
+    )
+    drawing = dag(f"{full(1)}; {votes}")
+    line = linearizer(drawing, reputation_commits=4)
+    commits = [line.commit(drawing[name])[0] for name in ("B1", "C2", "D3", "A4")]
+    assert [(c.benched, c.favoured) for c in commits] == [((), ())] * 3 + [((3,), (0,))]
+    assert [line.schedule.leaders(r) for r in range(1, 9)] == [(a,) for a in (1, 2, 3, 0, 1, 2, 0, 0)]
+
+
+def test_a_period_ends_with_the_same_choice_wherever_it_is_replayed() -> None:
+    def lines() -> list[bytes]:
+        drawing = dag(full(*range(1, 9)))
+        line = linearizer(drawing, reputation_commits=3)
+        return [commit_digest(line.commit(drawing[f"{'ABCD'[r % 4]}{r}"])[0]) for r in range(1, 8)]
+
+    assert lines() == lines()

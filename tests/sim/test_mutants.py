@@ -48,8 +48,7 @@ def rules(**changes: int) -> Mutant:
 
 
 def blame_counts_blocks(patch: Patch) -> None:
-    def note_blame(self: tally.Committer, vertex: Vertex, round_: int) -> None:
-        slot = self._tally(round_)
+    def note_blame(self: tally.Committer, vertex: Vertex, round_: int, slot: tally.SlotTally) -> None:
         if slot.author not in vertex.links:
             slot.blame_stake += self.dag.stakes[vertex.author]
             if slot.blame_stake >= self.rules.skip_stake:
@@ -60,12 +59,12 @@ def blame_counts_blocks(patch: Patch) -> None:
 
 def anchor_passes_undecided(patch: Patch) -> None:
     def decide(self: tally.Committer) -> None:
-        highest = max(self._decisions, default=0)
-        for round_ in range(highest, self.decided_round, -1):
-            anchors = (self._decisions.get(above) for above in range(round_ + 3, highest + 1))
-            leaders = [anchor.leader for anchor in anchors if anchor is not None and anchor.leader is not None]
-            if round_ not in self._decisions and leaders:
-                self._decisions[round_] = self._through(leaders[0], round_)
+        for round_ in range(self._highest, self.round - 1, -1):
+            (author,) = self.schedule.leaders(round_)
+            known = sorted(self._decisions.values(), key=lambda decision: decision.round)
+            leaders = [each.leader for each in known if each.round >= round_ + 3 and each.leader is not None]
+            if (round_, author) not in self._decisions and leaders:
+                self._decisions[round_, author] = self._through(leaders[0], round_, author)
 
     patch.setattr(tally.Committer, "_decide_indirectly", decide)
 
@@ -82,7 +81,7 @@ def order_by_arrival(patch: Patch) -> None:
 
 def gc_by_the_local_clock(patch: Patch) -> None:
     def collect(self: linearizer.Linearizer, leader: Vertex, index: int) -> list[Vertex]:
-        floor, self.gc_round = self.gc_round, max(self.gc_round, self.dag.clock_round - self.gc_depth)
+        floor, self.gc_round = self.gc_round, max(self.gc_round, self.dag.clock_round - self.rules.gc_depth)
         found = original(self, leader, index)
         self.gc_round = floor
         return found
@@ -96,7 +95,18 @@ def demotion_keeps_old_decisions(patch: Patch) -> None:
 
 
 def anchor_one_round_early(patch: Patch) -> None:
-    patch.setattr(tally, "WAVE_ROUNDS", 2)
+    def decide(self: tally.Committer) -> None:
+        anchor: Decision | None = None
+        for round_ in range(self._highest, self.round - 1, -1):
+            (author,) = self.schedule.leaders(round_)
+            (above,) = self.schedule.leaders(round_ + 2)
+            decision = self._decisions.get((round_ + 2, above))
+            if decision is None or decision.verdict is Verdict.COMMIT:
+                anchor = decision
+            if (round_, author) not in self._decisions and anchor is not None and anchor.leader is not None:
+                self._decisions[round_, author] = self._through(anchor.leader, round_, author)
+
+    patch.setattr(tally.Committer, "_decide_indirectly", decide)
 
 
 SAFETY: dict[str, Mutant] = {
@@ -174,7 +184,7 @@ def test_without_w2_a_silent_voter_stops_direct_commits(monkeypatch: Patch) -> N
         rounds_min=100,
     )
     kept = run_seed(1, settings)
-    monkeypatch.setattr(pacing.Pacing, "has_outcome", lambda *_: True)
+    monkeypatch.setattr(pacing.Pacing, "has_outcomes", lambda *_: True)
     broken = run_seed(1, settings)
     assert kept.failure == broken.failure == ""
     assert broken.indirect > 3 * kept.indirect

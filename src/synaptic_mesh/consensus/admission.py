@@ -53,9 +53,15 @@ class Admission:
     """The rules for one committee: `verify_untrusted` is `verify_block_untrusted` with all but the bytes bound."""
 
     def __init__(
-        self, committee: Committee, network: NetworkId | bytes, check_signature: CheckSignature = verify_signature
+        self,
+        committee: Committee,
+        network: NetworkId | bytes,
+        check_signature: CheckSignature = verify_signature,
+        parent_stake: int | None = None,
     ) -> None:
+        """parent_stake: `Rules.parent_stake` of the epoch's commit rule; None is the quorum, Mysticeti's."""
         self.committee = committee
+        self.parent_stake = committee.quorum if parent_stake is None else parent_stake
         self._check_signature = check_signature
         self.network = bytes(network)
         self.genesis = tuple(genesis_ref(network, committee.epoch, author) for author in range(committee.size))
@@ -98,8 +104,10 @@ class Admission:
             seen |= 1 << ref.author
             if ref.round == header.round - 1:
                 parent_stake += stakes[ref.author]
-        if parent_stake < self.committee.quorum:
-            raise PeerError(f"V7: parents of round {header.round - 1} have stake {parent_stake}, below the quorum")
+        if parent_stake < self.parent_stake:
+            raise PeerError(
+                f"V7: parents of round {header.round - 1} have stake {parent_stake}, below {self.parent_stake}"
+            )
         if len(header.commit_votes) > COMMIT_VOTES_MAX:
             raise PeerError(f"V6: {len(header.commit_votes)} commit votes")
 

@@ -58,6 +58,7 @@ from synaptic_mesh.consensus.messages import (
 from synaptic_mesh.consensus.pacing import Pacing, choose_ancestors
 from synaptic_mesh.consensus.pool import Pool
 from synaptic_mesh.consensus.recovery import check_commits
+from synaptic_mesh.consensus.reputation import Reputation
 from synaptic_mesh.consensus.settings import Rules, Settings, mysticeti
 from synaptic_mesh.consensus.suspended import Suspended
 from synaptic_mesh.consensus.sync import (
@@ -106,10 +107,12 @@ class Consensus:
         self.author = author
         self.rules = rules or mysticeti(committee)
         self.dag = Dag(committee, self.rules.parent_stake)
-        self.schedule = LeaderSchedule(committee)
+        self.schedule = LeaderSchedule(
+            committee, self.rules.leader_count, self.rules.wave_rounds, self.rules.is_pipelined
+        )
         self.committer = Committer(self.dag, self.rules, self.schedule)
         previous = first_previous(network, committee.epoch)
-        self.linearizer = Linearizer(self.dag, self.schedule, previous, self.rules.gc_depth)
+        self.linearizer = Linearizer(self.dag, self.rules, self.schedule, Reputation(committee), previous)
         self.pacing = Pacing(settings, self.rules, self.dag, self.schedule)
         self.pool = Pool(settings.pool_transactions_max, settings.pool_bytes_max)
         self.suspended = Suspended(
@@ -331,7 +334,7 @@ class Consensus:
             if decision.verdict is Verdict.SKIP or decision.leader is None:
                 self._effects.append(Skipped(decision.round, decision.author, decision.direct))
                 continue
-            demoted = self.schedule.demoted
+            turn = (self.schedule.demoted, self.schedule.benched, self.schedule.favoured)
             commit, vertices = self.linearizer.commit(decision.leader)
             self._recent[commit.index] = self.linearizer.digest
             self._recent.pop(commit.index - RECENT_COMMITS_MAX, None)
@@ -339,7 +342,7 @@ class Consensus:
             self.journal.add_commit(Committed(commit, self.linearizer.digest, blocks, decision.direct))
             self._order(vertices)
             self._collect_garbage(commit.gc_round)
-            if self.schedule.demoted != demoted:
+            if (commit.demoted, commit.benched, commit.favoured) != turn:
                 self.committer.reset()
             self.pacing.note_commit(self._now_ms)
 

@@ -23,7 +23,7 @@ class Vertex:
         self.author = block.author
         self.digest = block.digest
         self.parents: list[Vertex] = []  # ancestors above the gc round, in header order
-        self.links: dict[int, Vertex] = {}  # author -> ancestor in round - 1
+        self.links: dict[int, Vertex] = {}  # author -> its first ancestor in round - 1
         self.supporters = 0  # bit mask of authors of round + 1 that reference this very block
         self.commit_index = 0  # 0 while not ordered
 
@@ -93,7 +93,7 @@ class Dag:
                 continue
             vertex.parents.append(parent)
             if parent.round == below:
-                vertex.links[parent.author] = parent
+                vertex.links.setdefault(parent.author, parent)
                 parent.supporters |= bit
         known[block.digest] = vertex
         self._place(vertex)

@@ -18,6 +18,8 @@ from synaptic_mesh.base.ids import Digest, NetworkId
 from synaptic_mesh.consensus.dag import Dag, Vertex
 from synaptic_mesh.consensus.leaders import LeaderSchedule
 from synaptic_mesh.consensus.messages import Commit
+from synaptic_mesh.consensus.reputation import Reputation
+from synaptic_mesh.consensus.settings import Rules
 
 
 def first_previous(network: NetworkId | bytes, epoch: int) -> Digest:
@@ -33,28 +35,40 @@ def commit_digest(commit: Commit) -> Digest:
 class Linearizer:
     """The end of the commit chain: index, digest, time and gc round of the last commit."""
 
-    def __init__(self, dag: Dag, schedule: LeaderSchedule, previous: Digest, gc_depth: int) -> None:
+    def __init__(
+        self, dag: Dag, rules: Rules, schedule: LeaderSchedule, reputation: Reputation, previous: Digest
+    ) -> None:
         self.dag = dag
+        self.rules = rules
         self.schedule = schedule
-        self.gc_depth = gc_depth
+        self.reputation = reputation
         self.index = 0
         self.digest = previous
         self.timestamp_ms = 0
         self.gc_round = 0
 
     def commit(self, leader: Vertex) -> tuple[Commit, list[Vertex]]:
-        """Order what the leader brings; demote authors that are now known to equivocate. The dag is not pruned here."""
-        index = self.index + 1
+        """Order what the leader brings; change the turn above its round when this commit demands it. The dag is not
+        pruned here.
+        """
+        index, schedule = self.index + 1, self.schedule
         ordered = self._collect(leader, index)
-        self.schedule.demote(self._equivocators(ordered))
+        gc_round = max(self.gc_round, leader.round - self.rules.gc_depth)
+        self.reputation.note(leader.block.ref, [vertex.block.header for vertex in ordered], gc_round)
+        schedule.demote(self._equivocators(ordered), leader.round + 1)
+        if index % self.rules.reputation_commits == 0:
+            benched, favoured = self.reputation.choose(schedule.demoted)
+            schedule.swap(benched, favoured, leader.round + 1)
         commit = Commit(
             index=index,
             previous=self.digest,
             leader=leader.block.ref,
             timestamp_ms=max(self.timestamp_ms, median_timestamp(leader, self.dag.stakes)),
-            gc_round=max(self.gc_round, leader.round - self.gc_depth),
+            gc_round=gc_round,
             blocks=tuple([vertex.block.ref for vertex in ordered]),
-            demoted=self.schedule.demoted,
+            demoted=schedule.demoted,
+            benched=schedule.benched,
+            favoured=schedule.favoured,
         )
         self.restore(commit, commit_digest(commit))
         return commit, ordered

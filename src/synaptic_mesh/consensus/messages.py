@@ -67,7 +67,8 @@ class Commit(Record):
 
     `previous` is the digest of the commit before (a fixed digest before the first), `blocks` are the newly ordered
     blocks, leader last in round. `gc_round` is the bound for the next commit: blocks at or below it are never ordered
-    any more. `demoted` are the authors that no longer lead, because two blocks of one slot of theirs have been ordered.
+    any more. The turn from the next round on: `demoted` are the authors that no longer lead, because two blocks of one
+    slot of theirs have been ordered; those in `favoured` lead in place of those in `benched` until the period ends.
     """
 
     index: U63
@@ -76,7 +77,9 @@ class Commit(Record):
     timestamp_ms: U63
     gc_round: U32
     blocks: tuple[BlockRef, ...]
-    demoted: tuple[U32, ...]
+    demoted: tuple[U32, ...] = ()
+    benched: tuple[U32, ...] = ()
+    favoured: tuple[U32, ...] = ()
 
 
 # --- events -----------------------------------------------------------------------------------------------------------

@@ -3,11 +3,10 @@
 Rounds follow a threshold clock: round r+1 opens when a quorum has blocks in r. A validator proposes every round,
 without skipping. A late one proposes its missed rounds back to back. In the newest round it waits, at most
 leader_timeout from the quorum on, for
-  - the leader's block of the round before, so that it can be voted for, and
-  - W2: an outcome for the leader of two rounds before among the parents: votes of certificate_stake or blames of
-  skip_stake, as long
-    as one of them can still be reached with the blocks that have not arrived. Without this wait one silent liar whose
-    blocks arrive early keeps every leader undecided.
+  - the blocks of the leaders of the round before, so that they can be voted for, and
+  - W2, for waves of three: an outcome for each leader of two rounds before among the parents: votes of
+    certificate_stake or blames of skip_stake, as long as one of them can still be reached with the blocks that have
+    not arrived. Without this wait one silent liar whose blocks arrive early keeps every leader undecided.
 An idle mesh, in which no transaction waits anywhere, proposes once a second; the first block of a round draws the
 others along, so that all stay in step and a new transaction finds the round open.
 """
@@ -67,7 +66,7 @@ class Pacing:
         if round_ < self.dag.clock_round:
             return 0
         earliest_ms = self._earliest_ms(round_, is_busy)
-        if self.has_leader(round_ - 1) and self.has_outcome(round_ - 2):
+        if self.has_leaders(round_ - 1) and self.has_outcomes(round_ - 2):
             return earliest_ms
         return max(earliest_ms, self.quorum_ms + self.settings.leader_timeout_ms)
 
@@ -79,15 +78,20 @@ class Pacing:
         lead_ms = 0 if self.dag.round_stake(round_) else IDLE_LEAD_MS
         return self.last_proposal_ms + self.settings.idle_round_ms + lead_ms
 
-    def has_leader(self, round_: int) -> bool:
-        """Is the leader's block of this round accepted? True for genesis."""
-        return round_ < 1 or bool(self.dag.slot(round_, self.schedule.leader(round_)))
+    def has_leaders(self, round_: int) -> bool:
+        """Is the block of every leader of this round accepted? True for genesis."""
+        return all(self.dag.slot(round_, author) for author in self.schedule.leaders(round_))
 
-    def has_outcome(self, round_: int) -> bool:
-        """W2: do the first-seen blocks above this leader slot settle it, or can they no longer?"""
-        if round_ < 1:
-            return True
-        leader, stakes, rules = self.schedule.leader(round_), self.dag.stakes, self.rules
+    def has_outcomes(self, round_: int) -> bool:
+        """W2: do the first-seen blocks above these leader slots settle them, or can they no longer? A wave of two has
+        no block that certifies votes, so nothing to wait for.
+        """
+        return self.rules.wave_rounds == 2 or all(
+            self._has_outcome(round_, author) for author in self.schedule.leaders(round_)
+        )
+
+    def _has_outcome(self, round_: int, leader: int) -> bool:
+        stakes, rules = self.dag.stakes, self.rules
         votes: dict[bytes, int] = {}
         blame = missing = most = 0
         for author in range(self.dag.size):

@@ -5,30 +5,88 @@ from dataclasses import dataclass, replace
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.identity.committee import Committee
 
+SINGLE_LEADER_SIZE_MAX = 7
+"""Up to this many validators a round has one leader: a silent one of two would cost a time-out in half of the rounds.
+"""
+TWO_DELAY_SIZE_MIN = 6
+"""5f + 1 with f = 1: below it the 2-delay rule tolerates no liar at all."""
+GC_DEPTH_MIN = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Thresholds of the commit rule in stake, equal on every validator of an epoch. Waves have three rounds.
+    """Thresholds of the commit rule in stake, equal on every validator of an epoch.
 
     The names follow the parameterised committer of mysticeti and its relatives, so that another protocol of the family
-    is another set of numbers.
+    is another set of numbers: `mysticeti` (three message delays, n >= 3f + 1), `two_delay` (two, n >= 5f + 3c + 1).
     """
 
+    wave_rounds: int  # 3: leader, vote, certificate; 2: leader, and votes that are certificates
     parent_stake: int  # blocks of the round before that a block must reference
-    certificate_stake: int  # votes for a leader within the history of one block that make it a certificate
+    certificate_stake: int  # votes for a leader within the history of one block that make it a certificate (wave of 3)
     commit_stake: int  # certificates that commit a leader directly
     skip_stake: int  # blocks of the next round without the leader that skip it directly
     link_stake: int  # certificates within an anchor's history that commit a leader indirectly
     faulty_stake_max: int  # f: stake that may lie
-    gc_depth: int  # rounds below the last committed leader that can still be ordered; Sui uses 60
+    leader_count: int = 1  # L: leader slots of a round
+    is_pipelined: bool = True  # a wave starts in every round; otherwise in rounds divisible by wave_rounds
+    reputation_commits: int = 100  # commits after which silent leaders are swapped; Sui uses 300
+    gc_depth: int = 60  # rounds below the last committed leader that can still be ordered; Sui's value
+
+    def __post_init__(self) -> None:
+        if self.wave_rounds not in (2, 3):
+            raise LocalError(f"a wave of {self.wave_rounds} rounds: this rule knows waves of 2 and of 3")
+        for name in ("parent_stake", "certificate_stake", "commit_stake", "skip_stake", "link_stake"):
+            if getattr(self, name) < 1:
+                raise LocalError(f"{name} is {getattr(self, name)}; a threshold is at least 1")
+        if self.leader_count < 1 or self.reputation_commits < 1:
+            raise LocalError(
+                f"{self.leader_count} leaders a round, chosen every {self.reputation_commits} commits: use 1 or more"
+            )
+
+    def has_leaders(self, round_: int) -> bool:
+        """Does a wave start in this round?"""
+        return round_ >= 1 and (self.is_pipelined or round_ % self.wave_rounds == 0)
 
 
 def mysticeti(committee: Committee, gc_depth: int = 60) -> Rules:
     """Return Mysticeti-C's thresholds: every quorum is q = 2S//3 + 1, one certificate links. arXiv:2310.14821."""
-    if gc_depth < 8:
-        raise LocalError(f"gc_depth {gc_depth} is below 8 rounds: a wave has 3 and late blocks need the rest")
+    _check_depth(gc_depth)
     q = committee.quorum
-    return Rules(q, q, q, q, 1, committee.faulty_stake_max, gc_depth)
+    return Rules(3, q, q, q, q, 1, committee.faulty_stake_max, _leader_count(committee), gc_depth=gc_depth)
+
+
+def two_delay(committee: Committee, faulty_stake: int = 0, crashed_stake: int = 0, gc_depth: int = 60) -> Rules:
+    """Return the rule that commits after two message delays, for S >= 5f + 3c + 1: f stake may lie and c more may fall
+    silent. faulty_stake 0 means the most that S allows.
+
+    Commit, certificate and parents need S-f-c, a skip 4f+2c+1, a link S-3f-2c. A commit's votes and an anchor's parents
+    share (S-f-c) + (S-f-c) - S - f = S-3f-2c honest stake, so an anchor always finds a committed leader; after a skip
+    or beside a committed twin only S - (4f+2c+1) + f or 2f + c votes are left, fewer than a link.
+    Orcaella (Sonnino et al. 2026); Sui's committer version 3. Raises LocalError if the committee is too small.
+    """
+    total = committee.total_stake
+    f = faulty_stake or (total - 3 * crashed_stake - 1) // 5
+    c = crashed_stake
+    if committee.size < TWO_DELAY_SIZE_MIN or f < 1 or c < 0 or total < 5 * f + 3 * c + 1:
+        raise LocalError(
+            f"{committee.size} validators with stake {total} cannot decide in two delays with f = {max(f, 0)}, c = {c}"
+            f": that needs at least {TWO_DELAY_SIZE_MIN} validators and stake 5f + 3c + 1; use the three-delay rule"
+        )
+    _check_depth(gc_depth)
+    q = total - f - c
+    return Rules(
+        2, q, q, q, 4 * f + 2 * c + 1, q - 2 * f - c, f, leader_count=_leader_count(committee), gc_depth=gc_depth
+    )
+
+
+def _leader_count(committee: Committee) -> int:
+    return 1 if committee.size <= SINGLE_LEADER_SIZE_MAX else 2
+
+
+def _check_depth(gc_depth: int) -> None:
+    if gc_depth < GC_DEPTH_MIN:
+        raise LocalError(f"gc_depth {gc_depth} is below {GC_DEPTH_MIN} rounds: a wave has 3, late blocks need the rest")
 
 
 @dataclass(frozen=True, slots=True)
