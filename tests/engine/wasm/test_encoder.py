@@ -100,7 +100,7 @@ def test_set_and_get_become_tee() -> None:
     f = Function("f", (), (I32,))
     f.i32(3)
     f.get(f.keep(I32))
-    assert [instruction.name for instruction in f.instructions] == ["i32.const", "local.tee"]
+    assert [name for name, _ in f.instructions] == ["i32.const", "local.tee"]
 
 
 def test_locals_of_one_type_are_declared_together() -> None:

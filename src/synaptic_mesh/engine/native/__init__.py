@@ -2,9 +2,9 @@
 
 profile    what a processor offers: lanes of a vector, registers, rounding instructions
 function   a function under construction: static single assignment, counted loops with carried values
-values     vectors as values: what the polynomials and fused elementwise chains are written against
-chain      a fused chain over one vector: load, compute, check, store
-elementwise, reduction, indexing      kernels of the element-by-element operations
+values     operations on vectors of any width as lines of text
+renderer   loop nests (`engine.nest`) as LLVM IR: a handle is the name of a value
+chain      a kernel's fused chain as the matrix products use it
 product    matrix products for operands that fit in cache, with a fused chain on every finished tile
 gemm       packed and blocked matrix products
 compiler   walks the plan, calls the kernels, and returns a `CompiledNative`

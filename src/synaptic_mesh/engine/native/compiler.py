@@ -6,26 +6,27 @@ bit 1 an index is out of range; it stops at the first step with a flag. Bit 2: t
 `run` sets, was another one at the end, so the results are void. `init(arena)` writes the constants.
 """
 
-import math
 from typing import NamedTuple
 
 from synaptic_mesh.engine.abi import ENVIRONMENT_CHANGED, INIT_EXPORT, RUN_EXPORT, Slot
 from synaptic_mesh.engine.fusion import Kernel, KernelKind, matmul_extents
 from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.lowering import lower
-from synaptic_mesh.engine.native.chain import LANES_MIN, Chain, exponents_full, raise_if_not_finite
-from synaptic_mesh.engine.native.elementwise import emit_elementwise
+from synaptic_mesh.engine.native.chain import Chain
 from synaptic_mesh.engine.native.environment import environment_declarations, guarded_entry
 from synaptic_mesh.engine.native.function import Function
 from synaptic_mesh.engine.native.gemm import Layout, gemm_functions, k_block, workspace_bytes
-from synaptic_mesh.engine.native.indexing import emit_copy, emit_gather, emit_one_hot, emit_scatter_add
 from synaptic_mesh.engine.native.product import Product, emit_product
 from synaptic_mesh.engine.native.profile import Profile
-from synaptic_mesh.engine.native.reduction import Reduction, emit_argmax
-from synaptic_mesh.engine.native.values import INT, Value, VectorOps, declarations
+from synaptic_mesh.engine.native.renderer import LlvmBuilder
+from synaptic_mesh.engine.native.values import Value, declarations
+from synaptic_mesh.engine.nest.builder import POINTER
+from synaptic_mesh.engine.nest.check import emit_check
+from synaptic_mesh.engine.nest.form import kernel_buffers, kernel_form
+from synaptic_mesh.engine.nest.kernels import emit_kernel, must_run
 from synaptic_mesh.engine.passes import simplify
 from synaptic_mesh.engine.planner import Plan
-from synaptic_mesh.engine.wasm.chain import is_constant_view, splat_bits
+from synaptic_mesh.engine.support import refuse_missing
 
 STEPS = "steps"
 WIDTHS = (2, 4, 8, 16)
@@ -45,6 +46,7 @@ class CompiledNative(NamedTuple):
 
 def compile_native(graph: Graph, profile: Profile) -> CompiledNative:
     """Return the module of a verified, admitted graph. Raises LocalError when its arena is over the limit."""
+    refuse_missing(graph, "native")
     graph = simplify(graph)
     plan = lower(graph, lambda graph, kernel: _workspace_bytes(profile, graph, kernel))
     text = _Compiler(graph, plan, profile).build()
@@ -89,7 +91,7 @@ class _Compiler:
         self.checked = frozenset(plan.output_buffers[name] for name in graph.checked)
 
     def build(self) -> str:
-        kernels = [kernel for kernel in self.plan.kernels if 0 not in kernel.shape or _checks(kernel)]
+        kernels = [kernel for kernel in self.plan.kernels if must_run(kernel)]
         calls = [self._call(kernel) for kernel in kernels]
         run, data = self._run(calls), self._init()
         texts = [function.text() for function in (*self.functions, run)]
@@ -109,9 +111,10 @@ class _Compiler:
         bad = f.value(f"icmp ne i32 {f.load('i32', ARENA)}, 0")
         f.line(f"br i1 {bad}, label %stop, label %carry")
         f.start("carry")
+        b = LlvmBuilder(f, self.profile, ARENA)
         for buffer, node in self.plan.copies_last:
             source, target = (f.at(ARENA, self.plan.offsets[at]) for at in (buffer, node))
-            emit_copy(f, self.profile.lanes, source, target, self.graph.nodes[node].size)
+            b.copy(Value(source, POINTER), Value(target, POINTER), 4 * self.graph.nodes[node].size)
         f.line("br label %copy")
         f.start("copy")
         f.line("%next = add nuw nsw i64 %done, 1")
@@ -133,15 +136,17 @@ class _Compiler:
     def _init(self) -> list[str]:
         """Return the constants as data; adds the function that writes them."""
         f = Function(INIT_EXPORT, [("ptr", ARENA)], export=True)
+        b = LlvmBuilder(f, self.profile, ARENA)
         data = []
         for node in self.plan.constants:
             bits = self.graph.nodes[node].attributes.bits
             if bits:
-                padded = bits + bytes(-len(bits) % (4 * LANES_MIN))  # the copy reads whole vectors
+                padded = bits + bytes(-len(bits) % 64)  # the copy reads whole vectors
                 data.append(
                     f'@constant_{node} = internal constant [{len(padded)} x i8] c"{_escaped(padded)}", align 64'
                 )
-                emit_copy(f, LANES_MIN, f"@constant_{node}", f.at(ARENA, self.plan.offsets[node]), len(bits) // 4)
+                target = f.at(ARENA, self.plan.offsets[node])
+                b.copy(Value(f"@constant_{node}", POINTER), Value(target, POINTER), len(bits))
         self.functions.append(f)
         return data
 
@@ -149,11 +154,11 @@ class _Compiler:
 
     def _call(self, kernel: Kernel) -> str:
         """Return the call of a kernel's function, which is emitted if no kernel of the same form was."""
-        buffers = list(dict.fromkeys((*kernel.reads, *(buffer for _, buffer in kernel.stores))))
+        buffers = kernel_buffers(kernel)
         offsets = [*(self.plan.offsets[buffer] for buffer in buffers), self.plan.workspace, 0]
         if kernel.kind is KernelKind.GEMM:
             return self._gemm(kernel)
-        form = self._form(kernel, buffers)
+        form = kernel_form(self.graph, kernel, self.checked)
         if form not in self.names:
             parameters = {buffer: f"%p{at}" for at, buffer in enumerate(buffers)}
             f = Function(
@@ -161,65 +166,20 @@ class _Compiler:
                 [("ptr", name) for name in (*parameters.values(), WORK, ARENA)],
                 inline=False,
             )
-            self._emit(f, kernel, parameters)
+            self._emit(f, kernel, {buffer: Value(name, POINTER) for buffer, name in parameters.items()})
             self.functions.append(f)
             self.names[form] = f.name
         return f"{self.names[form]}({', '.join(f'ptr {offset}' for offset in offsets)})"
 
-    def _form(self, kernel: Kernel, buffers: list[int]) -> object:
-        """Everything the emitted code depends on, with nodes and buffers numbered by position."""
-        number = {node: at for at, node in enumerate((*kernel.operands, *kernel.nodes))}
-        place = {buffer: at for at, buffer in enumerate(buffers)}
-        nodes = self.graph.nodes
-        return (
-            kernel.kind,
-            kernel.shape,
-            tuple(
-                (nodes[i].op, nodes[i].dtype, nodes[i].attributes, tuple(number[o] for o in nodes[i].inputs))
-                for i in kernel.nodes
-            ),
-            tuple(
-                (nodes[i].shape, nodes[i].dtype, view.strides, place.get(view.base), i in kernel.leaves)
-                if not is_constant_view(self.graph, kernel, view)
-                else splat_bits(self.graph, view.base)
-                for i, view in kernel.operands.items()
-            ),
-            tuple((number[node], place[buffer], buffer in self.checked) for node, buffer in kernel.stores),
-        )
-
-    def _emit(self, f: Function, kernel: Kernel, parameters: dict[int, str]) -> None:
-        if kernel.kind is KernelKind.FUSED:
-            self._emit_fused(f, kernel, parameters)
-            return
-        (index,) = kernel.nodes
-        node, lanes = self.graph.nodes[index], self.profile.lanes
-        target = parameters[index]
-        sources = [parameters[kernel.operands[i].base] for i in node.inputs]
-        shapes = [self.graph.nodes[i].shape for i in node.inputs]
-        match kernel.kind:
-            case KernelKind.REDUCE_SUM | KernelKind.REDUCE_MAX:
-                is_sum = kernel.kind is KernelKind.REDUCE_SUM
-                axis = node.attributes.axes[0]
-                Reduction(f, self.profile, shapes[0], axis, node.dtype, is_sum).emit(sources[0], target)
-            case KernelKind.ARGMAX:
-                emit_argmax(f, shapes[0], node.attributes.axes[0], sources[0], target)
-            case KernelKind.ONE_HOT:
-                emit_one_hot(f, lanes, math.prod(shapes[0]), node.shape[-1], sources[0], target, ARENA)
-            case KernelKind.GATHER:
-                extents = (shapes[0][0], shapes[0][1])
-                emit_gather(f, lanes, shapes[1][0], extents, sources[0], sources[1], target, ARENA)
-            case KernelKind.SCATTER_ADD:
-                extents = (node.shape[0], node.shape[1])
-                emit_scatter_add(f, lanes, shapes[1][0], extents, sources[0], sources[1], target, ARENA)
-
-    def _emit_fused(self, f: Function, kernel: Kernel, parameters: dict[int, str]) -> None:
-        chain = Chain(f, self.profile, self.graph, kernel, parameters, self.checked)
+    def _emit(self, f: Function, kernel: Kernel, parameters: dict[int, Value]) -> None:
+        b = LlvmBuilder(f, self.profile, ARENA)
         if kernel.root is None:
-            emit_elementwise(f, chain, ARENA)
-        else:
-            left, right = (parameters[kernel.operands[i].base] for i in self.graph.nodes[kernel.root].inputs)
-            product = _product(self.graph, kernel, kernel.root)
-            emit_product(f, self.profile, product, (left, right, WORK), chain, ARENA)
+            emit_kernel(b, self.graph, kernel, parameters, self.checked)
+            return
+        chain = Chain(b, self.graph, kernel, parameters, self.checked)
+        left, right = (parameters[kernel.operands[i].base].text for i in self.graph.nodes[kernel.root].inputs)
+        product = _product(self.graph, kernel, kernel.root)
+        emit_product(f, self.profile, product, (left, right, WORK), chain, ARENA)
 
     def _gemm(self, kernel: Kernel) -> str:
         """Return the call of the packed product, emitted once for each layout of operands."""
@@ -243,40 +203,14 @@ class _Compiler:
         written = {buffer for k in self.plan.kernels if k.kind is KernelKind.FUSED for _, buffer in k.stores}
         for buffer in sorted(self.checked - written):
             size = self.graph.nodes[buffer].size
-            if "check" not in self.names:
-                self.functions.append(_check_function(self.profile))
-                self.names["check"] = "check"
-            f.line(f"call void @check(ptr {f.at(ARENA, self.plan.offsets[buffer])}, i64 {size}, ptr {ARENA})")
-
-
-def _check_function(profile: Profile) -> Function:
-    """check(address, count, flags): raise the flag when one of `count` f32 is NaN or infinite."""
-    f = Function("check", [("ptr", "%at"), ("i64", "%count"), ("ptr", ARENA)], inline=False)
-    lanes = profile.lanes
-    ops = VectorOps(f, profile, lanes)
-    kind = ops.int
-
-    def step(position: str, values: list[str]) -> list[str]:
-        found = f.load(kind, f.at("%at", f.mul(position, 4)))
-        return [f.value(f"or {kind} {values[0]}, {exponents_full(ops, Value(found, INT))}")]
-
-    whole = f.value(f"and i64 %count, {-lanes}")
-    (state,) = f.loop(0, whole, lanes, step, [(kind, "zeroinitializer")])
-
-    def single(position: str, values: list[str]) -> list[str]:
-        found = f.splat(f.load("i32", f.at("%at", f.mul(position, 4))), INT, lanes)
-        return [f.value(f"or {kind} {values[0]}, {exponents_full(ops, Value(found, INT))}")]
-
-    (state,) = f.loop(whole, "%count", 1, single, [(kind, state)])
-    raise_if_not_finite(f, lanes, ARENA, state)
-    return f
+            if (form := ("check", size)) not in self.names:
+                check = Function(f"check_{size}", [("ptr", "%at"), ("ptr", ARENA)], inline=False)
+                emit_check(LlvmBuilder(check, self.profile, ARENA), size, Value("%at", POINTER))
+                self.functions.append(check)
+                self.names[form] = check.name
+            f.line(f"call void @{self.names[form]}(ptr {f.at(ARENA, self.plan.offsets[buffer])}, ptr {ARENA})")
 
 
 def _escaped(data: bytes) -> str:
     """Return bytes as LLVM writes a string."""
     return "".join(f"\\{byte:02X}" for byte in data)
-
-
-def _checks(kernel: Kernel) -> bool:
-    """True for kernels that must run even when they write nothing."""
-    return kernel.kind in (KernelKind.ONE_HOT, KernelKind.GATHER, KernelKind.SCATTER_ADD)

@@ -2,13 +2,14 @@
 
 from typing import NamedTuple
 
-from synaptic_mesh.base.errors import invariant
+from synaptic_mesh.base.errors import broken
 from synaptic_mesh.engine import polynomials
-from synaptic_mesh.engine.ir import DType, Node, Op
 from synaptic_mesh.engine.native.function import Function, float_text
 from synaptic_mesh.engine.native.profile import Profile
+from synaptic_mesh.engine.nest.builder import FLOAT as FLOAT
+from synaptic_mesh.engine.nest.builder import INT, MASK
+from synaptic_mesh.engine.nest.vectors import Vectors
 
-FLOAT, INT, MASK = "float", "i32", "i1"
 TWO_23_BITS = 0x4B000000
 """From 2^23 on every f32 is integral."""
 
@@ -21,8 +22,8 @@ class Value(NamedTuple):
     bits: int | None = None
 
 
-class VectorOps:
-    """`polynomials.VectorOps` over vectors of `width` lanes of one function."""
+class VectorOps(Vectors[Value]):
+    """`nest.vectors.Vectors` over vectors of `width` lanes of one function."""
 
     def __init__(self, f: Function, profile: Profile, width: int) -> None:
         self.f = f
@@ -80,34 +81,42 @@ class VectorOps:
         """The mask that `spread` made these i32 lanes of."""
         return self.compare("icmp ne", words, self.constant(0))
 
-    # --- the protocol ---
+    # --- vectors ---
 
-    def add(self, a: Value, b: Value) -> Value:
-        """f32 a + b."""
-        return self.floats("fadd", a, b)
+    def op(self, name: str, *operands: Value) -> Value:
+        """The operation `name`, lane by lane."""
+        if name in _FLOATS:
+            return self.floats(_FLOATS[name], *operands)
+        if name in _INTS:
+            return self.ints(_INTS[name], *operands)
+        if name in _COMPARES:
+            return self.compare(_COMPARES[name], *operands)
+        if name in _INT_ORDERED:
+            return self.select(self.compare(_INT_ORDERED[name], *operands), *operands)
+        match name:
+            case "select":
+                return self._select(*operands)
+            case "f32.nearest":
+                return self._nearest(*operands)
+            case "f32.floor":
+                return self._floor(*operands)
+            case "truncate":
+                name = f"@llvm.fptosi.sat.v{self.width}i32.v{self.width}f32"
+                return Value(self.f.value(f"call {self.int} {name}({self.float} {self.as_float(operands[0])})"), INT)
+            case "convert":
+                return Value(self.f.value(f"sitofp {self.int} {self.as_int(operands[0])} to {self.float}"), FLOAT)
+        return self._masks(name, *operands)
 
-    def sub(self, a: Value, b: Value) -> Value:
-        """f32 a - b."""
-        return self.floats("fsub", a, b)
+    def shift(self, name: str, a: Value, count: int) -> Value:
+        """A shift by a constant."""
+        return self.ints(_SHIFTS[name], a, self.constant(count))
 
-    def mul(self, a: Value, b: Value) -> Value:
-        """f32 a * b."""
-        return self.floats("fmul", a, b)
+    def _select(self, mask: Value, yes: Value, no: Value) -> Value:
+        kind = INT if INT in (yes.kind, no.kind) and yes.kind == no.kind else FLOAT
+        vector, name = (self.int, self.as_int) if kind == INT else (self.float, self.as_float)
+        return Value(self.f.value(f"select {self.mask} {mask.text}, {vector} {name(yes)}, {vector} {name(no)}"), kind)
 
-    def div(self, a: Value, b: Value) -> Value:
-        """f32 a / b."""
-        return self.floats("fdiv", a, b)
-
-    def minimum(self, a: Value, b: Value) -> Value:
-        """f32; NaN if either is; -0 below +0."""
-        return self.floats("@llvm.minimum", a, b)
-
-    def maximum(self, a: Value, b: Value) -> Value:
-        """f32; NaN if either is; +0 above -0."""
-        return self.floats("@llvm.maximum", a, b)
-
-    def nearest(self, a: Value) -> Value:
-        """To an integral f32, ties to even."""
+    def _nearest(self, a: Value) -> Value:
         if self.profile.rounds:
             return self.floats("@llvm.roundeven", a)
         # |a| + 2^23 is rounded to an integer by the addition itself; the sign comes back for -0 and what became it
@@ -115,63 +124,40 @@ class VectorOps:
         whole = self.floats("@llvm.copysign", self.sub(self.add(magnitude, big), big), a)
         return self.select(self.less(magnitude, big), whole, a)
 
-    def floor(self, a: Value) -> Value:
-        """To the next integral f32 that is not greater."""
+    def _floor(self, a: Value) -> Value:
         if self.profile.rounds:
             return self.floats("@llvm.floor", a)
         whole = self.nearest(a)
         lower = self.sub(whole, self.constant(polynomials.ONE))
         return self.select(self.less(a, whole), lower, whole)
 
-    def less(self, a: Value, b: Value) -> Value:
-        """f32 a < b."""
-        return self.compare("fcmp olt", a, b)
-
-    def equal(self, a: Value, b: Value) -> Value:
-        """f32 a == b."""
-        return self.compare("fcmp oeq", a, b)
-
-    def select(self, mask: Value, yes: Value, no: Value) -> Value:
-        """Lanes of `yes` where the mask holds, else of `no`."""
-        kind = INT if INT in (yes.kind, no.kind) and yes.kind == no.kind else FLOAT
-        vector, name = (self.int, self.as_int) if kind == INT else (self.float, self.as_float)
-        operands = f"{vector} {name(yes)}, {vector} {name(no)}"
-        return Value(self.f.value(f"select {self.mask} {mask.text}, {operands}"), kind)
-
-    def truncate(self, a: Value) -> Value:
-        """f32 -> i32 toward zero, saturating; NaN gives 0."""
-        name = f"@llvm.fptosi.sat.v{self.width}i32.v{self.width}f32"
-        return Value(self.f.value(f"call {self.int} {name}({self.float} {self.as_float(a)})"), INT)
-
-    def convert(self, a: Value) -> Value:
-        """i32 -> f32, to nearest even."""
-        return Value(self.f.value(f"sitofp {self.int} {self.as_int(a)} to {self.float}"), FLOAT)
-
-    def int_add(self, a: Value, b: Value) -> Value:
-        """Wrapping a + b."""
-        return self.ints("add", a, b)
-
-    def int_sub(self, a: Value, b: Value) -> Value:
-        """Wrapping a - b."""
-        return self.ints("sub", a, b)
-
-    def bit_and(self, a: Value, b: Value) -> Value:
-        """Bitwise and."""
-        return self.ints("and", a, b)
-
-    def bit_or(self, a: Value, b: Value) -> Value:
-        """Bitwise or."""
-        return self.ints("or", a, b)
-
-    def shift_left(self, a: Value, count: int) -> Value:
-        """Logical."""
-        return self.ints("shl", a, self.constant(count))
-
-    def shift_right(self, a: Value, count: int) -> Value:
-        """Arithmetic."""
-        return self.ints("ashr", a, self.constant(count))
+    def _masks(self, name: str, a: Value, b: Value | None = None) -> Value:
+        if name == "mask.not":
+            return Value(self.f.value(f"xor {self.mask} {a.text}, splat (i1 true)"), MASK)
+        if b is None or name not in ("mask.and", "mask.or"):
+            broken(f"there is no vector operation {name}")
+        return Value(self.f.value(f"{name[5:]} {self.mask} {a.text}, {b.text}"), MASK)
 
 
+_FLOATS = {
+    "f32.neg": "fneg",
+    "f32.abs": "@llvm.fabs",
+    "f32.sqrt": "@llvm.sqrt",
+    "f32.add": "fadd",
+    "f32.sub": "fsub",
+    "f32.mul": "fmul",
+    "f32.div": "fdiv",
+    "f32.min": "@llvm.minimum",
+    "f32.max": "@llvm.maximum",
+}
+_INTS = {"i32.add": "add", "i32.sub": "sub", "i32.mul": "mul", "and": "and", "or": "or", "xor": "xor"}
+_COMPARES = {"f32.lt": "fcmp olt", "f32.le": "fcmp ole", "f32.eq": "fcmp oeq", "i32.eq": "icmp eq"}
+_COMPARES |= {f"i32.{order}_{sign}": f"icmp {sign}{order}" for order in ("lt", "le") for sign in "su"}
+_INT_ORDERED = {
+    **{f"i32.min_{sign}": f"icmp {sign}lt" for sign in "su"},
+    **{f"i32.max_{sign}": f"icmp {sign}gt" for sign in "su"},
+}
+_SHIFTS = {"shl": "shl", "shr_s": "ashr", "shr_u": "lshr"}
 INTRINSICS = ("minimum", "maximum", "copysign"), ("roundeven", "floor", "fabs", "sqrt")
 """Names of the f32 intrinsics with two operands and with one."""
 
@@ -185,55 +171,3 @@ def declarations(widths: tuple[int, ...]) -> str:
         lines += [f"declare {vector} @llvm.{name}.v{width}f32({vector})" for name in INTRINSICS[1]]
         lines.append(f"declare <{width} x i32> @llvm.fptosi.sat.v{width}i32.v{width}f32({vector})")
     return "\n".join([*lines, ""])
-
-
-_POLYNOMIALS = {
-    Op.EXP: polynomials.exp,
-    Op.LOG: polynomials.log,
-    Op.TANH: polynomials.tanh,
-    Op.SIGMOID: polynomials.sigmoid,
-}
-_UNARY = {Op.NEG: "fneg", Op.ABS: "@llvm.fabs", Op.SQRT: "@llvm.sqrt"}
-_FLOAT = {
-    Op.ADD: "fadd",
-    Op.SUB: "fsub",
-    Op.MUL: "fmul",
-    Op.DIV: "fdiv",
-    Op.MIN: "@llvm.minimum",
-    Op.MAX: "@llvm.maximum",
-}
-_INTEGER = {Op.ADD: "add", Op.SUB: "sub", Op.MUL: "mul"}
-_FLOAT_COMPARE = {Op.LT: "fcmp olt", Op.LE: "fcmp ole", Op.EQ: "fcmp oeq"}
-_INTEGER_COMPARE = {Op.LT: "lt", Op.LE: "le"}
-
-
-def apply(ops: VectorOps, node: Node, operand_dtype: DType, operands: list[Value]) -> Value:
-    """Emit one elementwise operation. `operand_dtype` is that of the first operand."""
-    op = node.op
-    if op in _POLYNOMIALS:
-        return _POLYNOMIALS[op](ops, operands[0])
-    if op in _UNARY:
-        return ops.floats(_UNARY[op], operands[0])
-    if op is Op.FLOOR:
-        return ops.floor(operands[0])
-    if op is Op.SELECT:
-        return ops.select(*operands)
-    if op is Op.CONVERT:
-        return ops.truncate(operands[0]) if node.dtype is DType.I32 else ops.convert(operands[0])
-    if operand_dtype is DType.F32:
-        return ops.compare(_FLOAT_COMPARE[op], *operands) if op in _FLOAT_COMPARE else ops.floats(_FLOAT[op], *operands)
-    return _apply_integer(ops, op, operand_dtype, operands)
-
-
-def _apply_integer(ops: VectorOps, op: Op, dtype: DType, operands: list[Value]) -> Value:
-    if op in _INTEGER:
-        return ops.ints(_INTEGER[op], *operands)
-    if op is Op.EQ:
-        return ops.compare("icmp eq", *operands)
-    sign = "u" if dtype is DType.U32 else "s"
-    if op in _INTEGER_COMPARE:
-        return ops.compare(f"icmp {sign}{_INTEGER_COMPARE[op]}", *operands)
-    invariant(op in (Op.MIN, Op.MAX), f"{op.value} is not elementwise")
-    smaller = ops.compare(f"icmp {sign}lt", *operands)
-    a, b = operands
-    return ops.select(smaller, a, b) if op is Op.MIN else ops.select(smaller, b, a)

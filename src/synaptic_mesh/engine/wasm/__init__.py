@@ -6,9 +6,10 @@ function   a function under construction: every instruction is type-checked agai
 encoder    functions, memory and exports to the binary format (WebAssembly 2.0 core specification, chapter 5)
 wat        the same instruction list as text, for people
 loops      counted loops and addressing
-values     f32x4 values as locals: what the polynomials and fused elementwise chains are written against
-elementwise, movement, reduction, indexing      kernels of the element-by-element operations
-gemm       packed and unpacked matrix products
+renderer   loop nests (`engine.nest`) as instructions: a handle is a local, a vector has four lanes
+chain      a kernel's fused chain as the matrix products use it
+strip      matrix products for operands that fit in cache, with a fused chain on every finished tile
+gemm       packed and blocked matrix products
 compiler   walks the plan, calls the kernels, and returns a `CompiledModule`
 
 Nothing here executes anything. Only deterministic instructions exist in the table: no relaxed SIMD, no threads, no

@@ -5,28 +5,28 @@ graph `steps` times and returns the flags: bit 0 a checked output is not finite,
 stops at the first step with a flag.
 """
 
-import math
 from typing import NamedTuple
 
-from synaptic_mesh.engine.abi import NOT_FINITE, RUN_EXPORT, Slot
+from synaptic_mesh.engine.abi import RUN_EXPORT, Slot
 from synaptic_mesh.engine.fusion import Kernel, KernelKind, matmul_extents
-from synaptic_mesh.engine.ir import Graph, Shape
+from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.lowering import lower
+from synaptic_mesh.engine.nest.check import emit_check
+from synaptic_mesh.engine.nest.form import kernel_buffers, kernel_form
+from synaptic_mesh.engine.nest.kernels import emit_kernel, must_run
 from synaptic_mesh.engine.passes import simplify
 from synaptic_mesh.engine.planner import Plan
-from synaptic_mesh.engine.wasm.chain import Chain, is_constant_view, raise_flag, splat_bits
-from synaptic_mesh.engine.wasm.elementwise import emit_elementwise
+from synaptic_mesh.engine.support import refuse_missing
+from synaptic_mesh.engine.wasm.chain import Chain
 from synaptic_mesh.engine.wasm.encoder import Module
 from synaptic_mesh.engine.wasm.function import Function, Local
 from synaptic_mesh.engine.wasm.gemm import DEFAULT_SCHEDULE, GemmCalls, gemm, micro_kernel, pack_columns, pack_rows
-from synaptic_mesh.engine.wasm.indexing import emit_gather, emit_one_hot, emit_scatter_add
-from synaptic_mesh.engine.wasm.loops import advance, counted
+from synaptic_mesh.engine.wasm.loops import counted
 from synaptic_mesh.engine.wasm.opcodes import ValueType
-from synaptic_mesh.engine.wasm.reduction import Reduction, emit_argmax, emit_reduction
+from synaptic_mesh.engine.wasm.renderer import FLAGS_ADDRESS, WasmBuilder
 from synaptic_mesh.engine.wasm.strip import Pointers, Product, emit_product
 
-I32, V128 = ValueType.I32, ValueType.V128
-FLAGS_ADDRESS = 0
+I32 = ValueType.I32
 
 
 class CompiledModule(NamedTuple):
@@ -43,6 +43,7 @@ class CompiledModule(NamedTuple):
 
 def compile_graph(graph: Graph) -> CompiledModule:
     """Return the module of a verified, admitted graph. Raises LocalError when its arena is over the limit."""
+    refuse_missing(graph, "wasm")
     graph = simplify(graph)
     plan = lower(graph, workspace_bytes)
     module = _Compiler(graph, plan).build()
@@ -58,7 +59,7 @@ def workspace_bytes(graph: Graph, kernel: Kernel) -> int:
     if kernel.kind is KernelKind.GEMM:
         _, k, n = matmul_extents(graph, kernel.nodes[0])
         return DEFAULT_SCHEDULE.workspace_bytes(k, n)
-    if kernel.root is not None and _size(kernel.shape):
+    if kernel.root is not None and 0 not in kernel.shape:
         return _product(graph, kernel, kernel.root).workspace_bytes
     return 0
 
@@ -89,7 +90,7 @@ class _Compiler:
     def build(self) -> Module:
         for node in self.plan.constants:
             self.module.add_data(self.plan.offsets[node], self.graph.nodes[node].attributes.bits)
-        calls = [self._call(kernel) for kernel in self.plan.kernels if _size(kernel.shape) or _checks(kernel)]
+        calls = [self._call(kernel) for kernel in self.plan.kernels if must_run(kernel)]
         run = Function(RUN_EXPORT, (I32,), (I32,))
         step = run.local(I32)
         run.i32(FLAGS_ADDRESS)
@@ -119,9 +120,9 @@ class _Compiler:
 
     def _call(self, kernel: Kernel) -> tuple[int, list[int]]:
         """Return the function of a kernel, emitted if no kernel of the same form was, and its arguments."""
-        buffers = list(dict.fromkeys((*kernel.reads, *(buffer for _, buffer in kernel.stores))))
+        buffers = kernel_buffers(kernel)
         arguments = [*(self.plan.offsets[buffer] for buffer in buffers), self.plan.workspace]
-        form = self._form(kernel, buffers)
+        form = kernel_form(self.graph, kernel, self.checked)
         if form not in self.functions:
             f = Function(f"{kernel.kind.value}_{len(self.functions)}", (I32,) * len(arguments))
             parameters = {buffer: Local(at, I32) for at, buffer in enumerate(buffers)}
@@ -129,62 +130,17 @@ class _Compiler:
             self.functions[form] = self.module.add(f)
         return self.functions[form], arguments
 
-    def _form(self, kernel: Kernel, buffers: list[int]) -> object:
-        """Everything the emitted code depends on, with nodes and buffers numbered by position."""
-        number = {node: at for at, node in enumerate((*kernel.operands, *kernel.nodes))}
-        place = {buffer: at for at, buffer in enumerate(buffers)}
-        nodes = self.graph.nodes
-        return (
-            kernel.kind,
-            kernel.shape,
-            tuple(
-                (nodes[i].op, nodes[i].dtype, nodes[i].attributes, tuple(number[o] for o in nodes[i].inputs))
-                for i in kernel.nodes
-            ),
-            tuple(
-                (nodes[i].shape, nodes[i].dtype, view.strides, place.get(view.base), i in kernel.leaves)
-                if not is_constant_view(self.graph, kernel, view)
-                else splat_bits(self.graph, view.base)
-                for i, view in kernel.operands.items()
-            ),
-            tuple((number[node], place[buffer], buffer in self.checked) for node, buffer in kernel.stores),
-        )
-
     def _emit(self, f: Function, kernel: Kernel, parameters: dict[int, Local], work: Local) -> None:
-        if kernel.kind is KernelKind.FUSED:
-            self._emit_fused(f, kernel, parameters, work)
-            return
-        (index,) = kernel.nodes
-        node = self.graph.nodes[index]
-        target = parameters[index]
-        sources = [parameters[kernel.operands[i].base] for i in node.inputs]
-        shapes = [self.graph.nodes[i].shape for i in node.inputs]
-        match kernel.kind:
-            case KernelKind.GEMM:
-                self._emit_gemm(f, kernel, sources, target, work)
-            case KernelKind.REDUCE_SUM | KernelKind.REDUCE_MAX:
-                is_sum = kernel.kind is KernelKind.REDUCE_SUM
-                reduction = Reduction.of(shapes[0], node.attributes.axes[0], node.dtype, is_sum)
-                emit_reduction(f, reduction, sources[0], target)
-            case KernelKind.ARGMAX:
-                emit_argmax(f, shapes[0], node.attributes.axes[0], sources[0], target)
-            case KernelKind.ONE_HOT:
-                emit_one_hot(f, math.prod(shapes[0]), node.shape[-1], sources[0], target, FLAGS_ADDRESS)
-            case KernelKind.GATHER:
-                rows, width = shapes[0]
-                emit_gather(f, shapes[1][0], rows, width, sources[0], sources[1], target, FLAGS_ADDRESS)
-            case KernelKind.SCATTER_ADD:
-                rows, width = node.shape
-                emit_scatter_add(f, shapes[1][0], rows, width, sources[0], sources[1], target, FLAGS_ADDRESS)
-
-    def _emit_fused(self, f: Function, kernel: Kernel, parameters: dict[int, Local], work: Local) -> None:
-        chain = Chain(f, self.graph, kernel, parameters, self.checked)
-        if kernel.root is None:
-            emit_elementwise(f, chain)
-        else:
+        if kernel.kind is KernelKind.GEMM:
+            sources = [parameters[kernel.operands[i].base] for i in self.graph.nodes[kernel.nodes[0]].inputs]
+            self._emit_gemm(f, kernel, sources, parameters[kernel.nodes[0]], work)
+        elif kernel.root is not None:
+            chain = Chain(f, self.graph, kernel, parameters, self.checked)
             left, right = (parameters[kernel.operands[i].base] for i in self.graph.nodes[kernel.root].inputs)
             emit_product(f, _product(self.graph, kernel, kernel.root), Pointers(left, right, work), chain)
-        chain.finish(FLAGS_ADDRESS)
+            chain.finish()
+        else:
+            emit_kernel(WasmBuilder(f), self.graph, kernel, parameters, self.checked)
 
     def _emit_gemm(self, f: Function, kernel: Kernel, sources: list[Local], target: Local, work: Local) -> None:
         product = _product(self.graph, kernel, kernel.nodes[0])
@@ -217,34 +173,10 @@ class _Compiler:
         """Scan the checked outputs that no fused kernel wrote."""
         written = {buffer for k in self.plan.kernels if k.kind is KernelKind.FUSED for _, buffer in k.stores}
         for buffer in sorted(self.checked - written):
-            if "check" not in self.functions:
-                self.functions["check"] = self.module.add(_check_function())
+            size = self.graph.nodes[buffer].size
+            if (form := ("check", size)) not in self.functions:
+                f = Function(f"check_{size}", (I32,))
+                emit_check(WasmBuilder(f), size, Local(0, I32))
+                self.functions[form] = self.module.add(f)
             run.i32(self.plan.offsets[buffer])
-            run.i32(self.graph.nodes[buffer].size)
-            run.call(self.functions["check"], (I32, I32))
-
-
-def _check_function() -> Function:
-    """check(address, count): raise the flag when one of `count` f32 is NaN or infinite."""
-    f = Function("check", (I32, I32))
-    at, count, position = Local(0, I32), Local(1, I32), f.local(I32)
-    with counted(f, position, 0, count, 1):
-        f.get(at)
-        f.load("f32.load")
-        f.emit("f32.abs")
-        f.f32(0x7F800000)
-        f.emit("f32.lt")
-        f.emit("i32.eqz")
-        with f.if_():
-            raise_flag(f, FLAGS_ADDRESS, NOT_FINITE)
-        advance(f, at, 4)
-    return f
-
-
-def _size(shape: Shape) -> int:
-    return math.prod(shape)
-
-
-def _checks(kernel: Kernel) -> bool:
-    """True for kernels that must run even when they write nothing."""
-    return kernel.kind in (KernelKind.ONE_HOT, KernelKind.GATHER, KernelKind.SCATTER_ADD)
+            run.call(self.functions[form], (I32,))

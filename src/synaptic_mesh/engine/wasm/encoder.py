@@ -2,16 +2,17 @@
 
 import struct
 from collections.abc import Iterable
+from functools import lru_cache
 
 from synaptic_mesh.base.errors import broken, invariant
 from synaptic_mesh.engine.abi import MEMORY_EXPORT
-from synaptic_mesh.engine.wasm.function import Function, Instruction
+from synaptic_mesh.engine.wasm.function import Function
 from synaptic_mesh.engine.wasm.opcodes import OPCODES, Immediate, ValueType, signed_leb, unsigned_leb
 
 PAGE_BYTES = 1 << 16
 PAGES_MAX = 1 << 16
 _EMPTY_BLOCK = b"\x40"
-_CONTROL = {"else": b"\x05", "end": b"\x0b", "select": b"\x1b"}
+_CONTROL = {"else": b"\x05", "end": b"\x0b", "drop": b"\x1a", "select": b"\x1b"}
 _BLOCKS = {"block": b"\x02", "loop": b"\x03", "if": b"\x04"}
 _INDEXED = {"br_if": b"\x0d", "call": b"\x10"}
 _VARIABLES = {"local.get": b"\x20", "local.set": b"\x21", "local.tee": b"\x22"}
@@ -64,11 +65,13 @@ class Module:
 
 
 def encode_function(function: Function) -> bytes:
-    """Return a code section entry. Locals are renumbered so that each type is declared in one run."""
+    """Return a code section entry. Locals that are read are renumbered so that each type is declared in one run."""
     order, groups = local_order(function)
+    names = [unsigned_leb(number) for number in order]
     body = bytearray(_vector(unsigned_leb(count) + bytes([kind]) for kind, count in groups))
-    for instruction in function.instructions:
-        body += encode_instruction(instruction, order)
+    for name, arguments in function.instructions:
+        variable = _VARIABLES.get(name)
+        body += _encoded(name, arguments) if variable is None else variable + names[_number(arguments[0])]
     body += b"\x0b"
     return unsigned_leb(len(body)) + bytes(body)
 
@@ -79,20 +82,19 @@ def local_order(function: Function) -> tuple[list[int], list[tuple[ValueType, in
     following = len(function.params)
     groups = []
     for kind in ValueType:
-        members = [i for i in range(len(function.params), len(function.locals)) if function.locals[i] is kind]
-        for member in members:
-            order[member] = following
-            following += 1
-        if members:
-            groups.append((kind, len(members)))
+        first = following
+        for number in range(len(function.params), len(function.locals)):
+            if function.locals[number] is kind and number in function.used:
+                order[number] = following
+                following += 1
+        if following > first:
+            groups.append((kind, following - first))
     return order, groups
 
 
-def encode_instruction(instruction: Instruction, order: list[int]) -> bytes:
-    """Return the bytes of one instruction; `order` maps locals to their final numbers."""
-    name, arguments = instruction
-    if name in _VARIABLES:
-        return _VARIABLES[name] + unsigned_leb(order[_number(arguments[0])])
+@lru_cache(maxsize=1 << 14)
+def _encoded(name: str, arguments: tuple[int | bytes, ...]) -> bytes:
+    """Return the bytes of an instruction that names no local."""
     if name in _BLOCKS:
         return _BLOCKS[name] + _EMPTY_BLOCK
     if name in _CONTROL:

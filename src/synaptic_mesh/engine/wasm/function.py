@@ -30,11 +30,8 @@ class Label(NamedTuple):
     depth: int
 
 
-class Instruction(NamedTuple):
-    """One instruction; `arguments` are the immediates in the order of the binary format."""
-
-    name: str
-    arguments: tuple[int | bytes, ...] = ()
+Instruction = tuple[str, tuple[int | bytes, ...]]
+"""A name and the immediates in the order of the binary format."""
 
 
 class Function:
@@ -49,6 +46,11 @@ class Function:
         self.instructions: list[Instruction] = []
         self._stack: list[ValueType] = []
         self._frames: list[tuple[str, int]] = []
+        self._floor = 0
+        self._set_last = -1
+        self.used: set[int | bytes] = set()
+        """After `finish`: the numbers of the locals that are read."""
+        self._constants: dict[int, Local] = {}
 
     def local(self, kind: ValueType) -> Local:
         """Return a fresh local of type `kind`; it starts at zero."""
@@ -65,22 +67,25 @@ class Function:
         """Add the instruction `name` of the opcode table. Breaks an invariant when the stack does not hold its
         operands."""
         opcode = OPCODES[name]
-        self._pop(opcode.pops, name)
-        self._stack.extend(opcode.pushes)
-        self.instructions.append(Instruction(name, arguments))
+        if opcode.pops:
+            self._pop(opcode.pops, name)
+        self._stack += opcode.pushes
+        self.instructions.append((name, arguments))
 
     def get(self, variable: Local) -> None:
         """Push a local. Directly after a `set` of the same local the pair becomes one `local.tee`."""
         self._stack.append(variable.kind)
-        if self.instructions and self.instructions[-1] == ("local.set", (variable.number,)):
-            self.instructions[-1] = Instruction("local.tee", (variable.number,))
+        number = variable.number
+        if self._set_last == number and self.instructions[-1][0] == "local.set":
+            self.instructions[-1] = ("local.tee", (number,))
         else:
-            self.instructions.append(Instruction("local.get", (variable.number,)))
+            self.instructions.append(("local.get", (number,)))
 
     def set(self, variable: Local) -> None:
         """Pop into a local."""
         self._pop((variable.kind,), "local.set")
-        self.instructions.append(Instruction("local.set", (variable.number,)))
+        self._set_last = variable.number
+        self.instructions.append(("local.set", (variable.number,)))
 
     def tee(self, variable: Local) -> None:
         """Copy the top of the stack into a local."""
@@ -108,7 +113,15 @@ class Function:
 
     def splat_bits(self, bits: int) -> None:
         """Push a v128 constant with the same 32-bit pattern in all four lanes."""
-        self.v128(bits.to_bytes(4, "little") * 4)
+        self.get(self.constant(bits))
+
+    def constant(self, bits: int) -> Local:
+        """Return a local with the same 32-bit pattern in all four lanes, to be read only. It is set once, where the
+        function begins: shorter than a constant of 16 bytes at each use, and the same to a compiler."""
+        found = self._constants.get(bits)
+        if found is None:
+            found = self._constants[bits] = self.local(V128)
+        return found
 
     def load(self, name: str, offset: int = 0) -> None:
         """Pop an address and push what `name` (for example "v128.load") reads at address + offset. The alignment hint
@@ -127,13 +140,13 @@ class Function:
         invariant(kind is not V128, "select on v128 needs its typed form: use v128.bitselect")
         self._pop((kind, kind), "select")
         self._stack.append(kind)
-        self.instructions.append(Instruction("select"))
+        self.instructions.append(("select", ()))
 
     def call(self, index: int, params: tuple[ValueType, ...] = (), results: tuple[ValueType, ...] = ()) -> None:
         """Call function number `index` of the same module, which has the given type."""
         self._pop(params, "call")
         self._stack.extend(results)
-        self.instructions.append(Instruction("call", (index,)))
+        self.instructions.append(("call", (index,)))
 
     @contextmanager
     def block(self) -> Iterator[Label]:
@@ -158,37 +171,59 @@ class Function:
         """Inside `if_`: what follows runs when the condition was zero."""
         kind, height = self._frames[-1]
         invariant(kind == "if" and len(self._stack) == height, "else outside an if, or with operands left over")
-        self.instructions.append(Instruction("else"))
+        self.instructions.append(("else", ()))
 
     def br_if(self, label: Label) -> None:
         """Pop a condition and branch to `label` when it is not zero."""
         self._pop((I32,), "br_if")
         invariant(0 < label.depth <= len(self._frames), "branch to a block that is not open")
-        self.instructions.append(Instruction("br_if", (len(self._frames) - label.depth,)))
+        self.instructions.append(("br_if", (len(self._frames) - label.depth,)))
 
     def finish(self) -> None:
         """Check that all blocks are closed and exactly the results are on the stack."""
         invariant(not self._frames, f"function {self.name} has an open block")
         invariant(tuple(self._stack) == self.results, f"function {self.name} leaves {self._stack}, not {self.results}")
+        self._set_constants()
+        self._drop_unread()
+
+    def _set_constants(self) -> None:
+        first: list[Instruction] = []
+        for bits, variable in self._constants.items():
+            if bits:  # locals start at zero
+                first += [("f32.const", (bits,)), ("f32x4.splat", ()), ("local.set", (variable.number,))]
+        self.instructions[:0] = first
+        self._constants = {}
+
+    def _drop_unread(self) -> None:
+        """A local that is set and never read, or read only where it is set, need not exist."""
+        read = {arguments[0] for name, arguments in self.instructions if name == "local.get"}
+        kept = []
+        for instruction in self.instructions:
+            name, arguments = instruction
+            if name == "local.tee" and arguments[0] not in read:
+                continue
+            if name == "local.set" and arguments[0] not in read:
+                instruction = ("drop", ())
+            kept.append(instruction)
+        self.instructions = kept
+        self.used = read
 
     def _open(self, kind: str) -> Label:
-        self._frames.append((kind, len(self._stack)))
-        self.instructions.append(Instruction(kind))
+        self._floor = len(self._stack)
+        self._frames.append((kind, self._floor))
+        self.instructions.append((kind, ()))
         return Label(len(self._frames))
 
     def _close(self) -> None:
         kind, height = self._frames.pop()
         invariant(len(self._stack) == height, f"a {kind} of {self.name} leaves {len(self._stack) - height} operands")
-        self.instructions.append(Instruction("end"))
+        self._floor = self._frames[-1][1] if self._frames else 0
+        self.instructions.append(("end", ()))
 
     def _pop(self, kinds: tuple[ValueType, ...], name: str) -> None:
-        count = len(kinds)
-        if not count:
-            return
-        floor = self._frames[-1][1] if self._frames else 0
-        if len(self._stack) - floor < count:
+        stack, rest = self._stack, len(self._stack) - len(kinds)
+        if rest < self._floor:
             broken(f"{name} in {self.name} finds too few operands")
-        found = tuple(self._stack[-count:])
-        if found != kinds:
-            broken(f"{name} in {self.name} wants {kinds}, finds {found}")
-        del self._stack[-count:]
+        if tuple(stack[rest:]) != kinds:
+            broken(f"{name} in {self.name} wants {kinds}, finds {tuple(stack[rest:])}")
+        del stack[rest:]

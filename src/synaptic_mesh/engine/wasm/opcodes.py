@@ -127,6 +127,7 @@ _VECTOR: dict[str, Opcode] = {
     "v128.load32_zero": _simd(92, (I32,), immediate=Immediate.MEMORY),
     **_simd_run(103, "f32x4", "ceil floor trunc nearest", (V128,)),
     "i32x4.all_true": _simd(163, (V128,), (I32,)),
+    "i32x4.bitmask": _simd(164, (V128,), (I32,)),
     **_simd_run(171, "i32x4", "shl shr_s shr_u", (V128, I32)),
     **_simd_run(174, "i32x4", "add . . sub . . . mul min_s min_u max_s max_u", (V128, V128)),
     **_simd_run(224, "f32x4", "abs neg . sqrt", (V128,)),

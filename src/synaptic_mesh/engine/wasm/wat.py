@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from synaptic_mesh.engine.abi import MEMORY_EXPORT
 from synaptic_mesh.engine.wasm.encoder import Module, local_order
-from synaptic_mesh.engine.wasm.function import Function, Instruction
+from synaptic_mesh.engine.wasm.function import Function
 from synaptic_mesh.engine.wasm.opcodes import OPCODES, Immediate, ValueType
 
 _OPENING = ("block", "loop", "if")
@@ -32,17 +32,16 @@ def function_lines(function: Function, export: str | None, module: Module) -> It
     for kind, count in groups:
         yield f"  (local{_kinds((kind,) * count)})"
     depth = 1
-    for instruction in function.instructions:
-        if instruction.name in ("end", "else"):
+    for name, arguments in function.instructions:
+        if name in ("end", "else"):
             depth -= 1
-        yield "  " * depth + _text(instruction, order, module)
-        if instruction.name in (*_OPENING, "else"):
+        yield "  " * depth + _text(name, arguments, order, module)
+        if name in (*_OPENING, "else"):
             depth += 1
     yield ")"
 
 
-def _text(instruction: Instruction, order: list[int], module: Module) -> str:
-    name, arguments = instruction
+def _text(name: str, arguments: tuple[int | bytes, ...], order: list[int], module: Module) -> str:
     numbers = [argument for argument in arguments if isinstance(argument, int)]
     if name.startswith("local."):
         return f"{name} {order[numbers[0]]}"

@@ -1,0 +1,13 @@
+"""Loop nests: every kernel but the matrix products, written once over vectors of any width.
+
+In the order in which a kernel passes them:
+builder      what a kernel is written against: loops, addresses, loads, stores; WebAssembly, LLVM and text implement it
+vectors      operations on the lanes of a vector, each rounded by itself
+chain        fused elementwise operations on one piece of a row
+elementwise  the loops around a chain
+reduction    sums, maxima and argmax along an axis
+indexing     one-hot, gather, scatter-add
+kernels      which of these a kernel of the plan is
+form         what a kernel's code depends on, so that equal kernels share one function
+text         loop nests for people
+"""

@@ -1,0 +1,168 @@
+"""Operations on the lanes of a vector: the names every renderer knows, and which of them each elementwise primitive is.
+
+`Vectors` is `polynomials.VectorOps` over these names, so the polynomials are built by the same calls.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
+
+from synaptic_mesh.base.errors import broken
+from synaptic_mesh.engine import polynomials
+from synaptic_mesh.engine.ir import DType, Node, Op
+
+H = TypeVar("H")
+
+F32_UNARY = ("f32.neg", "f32.abs", "f32.sqrt", "f32.floor", "f32.nearest")
+F32_BINARY = ("f32.add", "f32.sub", "f32.mul", "f32.div", "f32.min", "f32.max")
+F32_COMPARE = ("f32.lt", "f32.le", "f32.eq")
+I32_BINARY = ("i32.add", "i32.sub", "i32.mul", "i32.min_s", "i32.max_s", "i32.min_u", "i32.max_u")
+I32_COMPARE = ("i32.eq", "i32.lt_s", "i32.le_s", "i32.lt_u", "i32.le_u")
+BITS = ("and", "or", "xor")
+SHIFTS = ("shl", "shr_s", "shr_u")
+
+
+class Vectors(ABC, Generic[H]):
+    """`polynomials.VectorOps` and what elementwise primitives need beside it."""
+
+    @abstractmethod
+    def constant(self, bits: int) -> H:
+        """Every lane has this u32 pattern."""
+
+    @abstractmethod
+    def op(self, name: str, *operands: H) -> H:
+        """The operation `name` of the tables above, "select", "truncate" or "convert", lane by lane."""
+
+    @abstractmethod
+    def shift(self, name: str, a: H, count: int) -> H:
+        """A shift by a constant 0..31."""
+
+    def add(self, a: H, b: H) -> H:
+        """f32 a + b."""
+        return self.op("f32.add", a, b)
+
+    def sub(self, a: H, b: H) -> H:
+        """f32 a - b."""
+        return self.op("f32.sub", a, b)
+
+    def mul(self, a: H, b: H) -> H:
+        """f32 a * b."""
+        return self.op("f32.mul", a, b)
+
+    def div(self, a: H, b: H) -> H:
+        """f32 a / b."""
+        return self.op("f32.div", a, b)
+
+    def minimum(self, a: H, b: H) -> H:
+        """f32; NaN if either is; -0 below +0."""
+        return self.op("f32.min", a, b)
+
+    def maximum(self, a: H, b: H) -> H:
+        """f32; NaN if either is; +0 above -0."""
+        return self.op("f32.max", a, b)
+
+    def nearest(self, a: H) -> H:
+        """To an integral f32, ties to even."""
+        return self.op("f32.nearest", a)
+
+    def floor(self, a: H) -> H:
+        """To the next integral f32 that is not greater."""
+        return self.op("f32.floor", a)
+
+    def less(self, a: H, b: H) -> H:
+        """f32 a < b as a mask."""
+        return self.op("f32.lt", a, b)
+
+    def equal(self, a: H, b: H) -> H:
+        """f32 a == b as a mask."""
+        return self.op("f32.eq", a, b)
+
+    def select(self, mask: H, yes: H, no: H) -> H:
+        """Lanes of `yes` where the mask holds, else of `no`."""
+        return self.op("select", mask, yes, no)
+
+    def truncate(self, a: H) -> H:
+        """f32 -> i32 toward zero, saturating; NaN gives 0."""
+        return self.op("truncate", a)
+
+    def convert(self, a: H) -> H:
+        """i32 -> f32, to nearest even."""
+        return self.op("convert", a)
+
+    def int_add(self, a: H, b: H) -> H:
+        """Wrapping a + b."""
+        return self.op("i32.add", a, b)
+
+    def int_sub(self, a: H, b: H) -> H:
+        """Wrapping a - b."""
+        return self.op("i32.sub", a, b)
+
+    def int_mul(self, a: H, b: H) -> H:
+        """Wrapping a * b."""
+        return self.op("i32.mul", a, b)
+
+    def bit_and(self, a: H, b: H) -> H:
+        """Bitwise and."""
+        return self.op("and", a, b)
+
+    def bit_or(self, a: H, b: H) -> H:
+        """Bitwise or."""
+        return self.op("or", a, b)
+
+    def bit_xor(self, a: H, b: H) -> H:
+        """Bitwise exclusive or."""
+        return self.op("xor", a, b)
+
+    def shift_left(self, a: H, count: int) -> H:
+        """Logical."""
+        return self.shift("shl", a, count)
+
+    def shift_right(self, a: H, count: int) -> H:
+        """Arithmetic."""
+        return self.shift("shr_s", a, count)
+
+    def shift_right_logical(self, a: H, count: int) -> H:
+        """Zeros come in from the left."""
+        return self.shift("shr_u", a, count)
+
+
+POLYNOMIALS = {
+    Op.EXP: polynomials.exp,
+    Op.LOG: polynomials.log,
+    Op.TANH: polynomials.tanh,
+    Op.SIGMOID: polynomials.sigmoid,
+}
+_FLOAT = {
+    Op.NEG: "f32.neg",
+    Op.ABS: "f32.abs",
+    Op.SQRT: "f32.sqrt",
+    Op.FLOOR: "f32.floor",
+    Op.ADD: "f32.add",
+    Op.SUB: "f32.sub",
+    Op.MUL: "f32.mul",
+    Op.DIV: "f32.div",
+    Op.MIN: "f32.min",
+    Op.MAX: "f32.max",
+    Op.LT: "f32.lt",
+    Op.LE: "f32.le",
+    Op.EQ: "f32.eq",
+}
+_INTEGER = {Op.ADD: "i32.add", Op.SUB: "i32.sub", Op.MUL: "i32.mul", Op.EQ: "i32.eq"}
+_ORDERED = {Op.MIN: "i32.min", Op.MAX: "i32.max", Op.LT: "i32.lt", Op.LE: "i32.le"}
+
+
+def apply(ops: Vectors[H], node: Node, operand_dtype: DType, operands: list[H]) -> H:
+    """Build one elementwise primitive. `operand_dtype` is that of the first operand."""
+    op = node.op
+    if op in POLYNOMIALS:
+        return POLYNOMIALS[op](ops, operands[0])
+    if op is Op.SELECT:
+        return ops.select(*operands)
+    if op is Op.CONVERT:
+        return ops.truncate(operands[0]) if node.dtype is DType.I32 else ops.convert(operands[0])
+    if operand_dtype is DType.F32 and op in _FLOAT:
+        return ops.op(_FLOAT[op], *operands)
+    if op in _INTEGER:
+        return ops.op(_INTEGER[op], *operands)
+    if op not in _ORDERED:
+        broken(f"{op.value} is not elementwise")
+    return ops.op(_ORDERED[op] + ("_u" if operand_dtype is DType.U32 else "_s"), *operands)
