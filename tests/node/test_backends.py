@@ -1,11 +1,17 @@
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from synaptic_mesh.base.errors import LocalError, ResourceError
-from synaptic_mesh.engine import reference
 from synaptic_mesh.engine.backend import Trust
-from synaptic_mesh.node.backends import open_backend
+from synaptic_mesh.engine.executors import order
+from synaptic_mesh.engine.trace import f32, trace
+from synaptic_mesh.node import backends
+from synaptic_mesh.node.backends import is_installed, open_backend
+from synaptic_mesh.workers.switching import SwitchingProgram
+from synaptic_mesh.workers.wasm_runtime import WasmBackend
 
 
 @pytest.mark.parametrize("name", ["reference", "wasm"])
@@ -14,8 +20,8 @@ def test_a_backend_is_exact_once_it_has_passed_the_golden_vectors(name: str) -> 
 
 
 def test_a_reference_that_computes_other_bits_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    right: Callable[..., object] = reference.sum_interleaved
-    monkeypatch.setattr(reference, "sum_interleaved", lambda a: right(a[..., ::-1]))
+    right: Callable[..., object] = order.sum_interleaved
+    monkeypatch.setattr(order, "sum_interleaved", lambda a: right(a[..., ::-1]))
     with pytest.raises(ResourceError, match="golden vectors differently"):
         open_backend("reference")
 
@@ -23,3 +29,20 @@ def test_a_reference_that_computes_other_bits_is_not_used(monkeypatch: pytest.Mo
 def test_an_unknown_backend_is_named() -> None:
     with pytest.raises(LocalError, match="'abacus'"):
         open_backend("abacus")
+
+
+def test_auto_answers_at_once_and_ends_up_native_where_llvm_is_installed(tmp_path: Path) -> None:
+    backend = open_backend("auto", tmp_path / "cache")
+    assert backend.trust is Trust.EXACT
+    program = backend.compile(trace(lambda x: x + x, {"x": f32(2)}))
+    assert program({"x": np.ones(2, np.float32)})["output"].tolist() == [2, 2]
+    if is_installed("native"):
+        assert isinstance(program, SwitchingProgram)
+        assert program.wait_for_native()
+        program.run()
+        assert program.is_native
+
+
+def test_auto_is_wasm_where_llvm_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "is_installed", lambda _: False)
+    assert isinstance(open_backend("auto"), WasmBackend)

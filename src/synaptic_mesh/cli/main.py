@@ -26,7 +26,7 @@ bench = typer.Typer(
 app.add_typer(bench, name="bench")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (schemas: docs/cli.md).")]
-Backend = Annotated[str, typer.Option("--backend", help="wasm, native or reference; their bits are equal.")]
+Backend = Annotated[str, typer.Option("--backend", help="wasm, native, auto or reference; their bits are equal.")]
 DropMissing = Annotated[bool, typer.Option("--drop-missing", help="Leave out rows with empty cells.")]
 Target = Annotated[str | None, typer.Option(help="CSV column to predict (default: target, label, y or the last).")]
 Numeric = Annotated[list[str] | None, typer.Option(help="CSV column to read as numbers (repeatable).")]

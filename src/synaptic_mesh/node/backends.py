@@ -9,6 +9,7 @@ from synaptic_mesh.engine.golden import check_backend
 from synaptic_mesh.engine.reference import ReferenceBackend
 
 BACKENDS = ("wasm", "native", "reference")
+AUTO = "auto"
 EXTRAS = {"native": "llvmlite"}
 """Backends that need a package which is installed on demand."""
 
@@ -19,7 +20,8 @@ def is_installed(name: str) -> bool:
 
 
 def open_backend(name: str, cache: Path | None = None) -> Backend:
-    """Return the backend `name`, qualified on this machine. `cache` keeps compiled programs between processes.
+    """Return the backend `name`, qualified on this machine; "auto" is wasm at once and native as soon as it is ready,
+    where llvmlite is installed. `cache` keeps compiled programs between processes.
 
     Raises LocalError for an unknown name, and for "native" where llvmlite is not installed; ResourceError when its
     bits differ from the golden vectors here.
@@ -34,7 +36,11 @@ def open_backend(name: str, cache: Path | None = None) -> Backend:
         from synaptic_mesh.workers.native_runtime import open_native_backend  # llvmlite is an extra
 
         return open_native_backend(cache)
-    raise LocalError(f"backend {name!r} is not known; choose {' or '.join(BACKENDS)}")
+    if name == AUTO:
+        from synaptic_mesh.workers.switching import open_switching_backend
+
+        return open_switching_backend(cache) if is_installed("native") else open_backend("wasm", cache)
+    raise LocalError(f"backend {name!r} is not known; choose {', '.join(BACKENDS)} or {AUTO}")
 
 
 def qualified_reference() -> ReferenceBackend:

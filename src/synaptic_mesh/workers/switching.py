@@ -29,14 +29,11 @@ class SwitchingBackend:
 
     def __init__(self, wasm: WasmBackend, cache_directory: Path | None = None) -> None:
         self.wasm = wasm
+        self.trust: Trust = wasm.trust
+        """That of WebAssembly; native code is used only once it is exact."""
         self.native_problem = ""
         self._compiler = ThreadPoolExecutor(1, thread_name_prefix="native-compiler")
         self._native = self._compiler.submit(_open_native, cache_directory)
-
-    @property
-    def trust(self) -> Trust:
-        """That of WebAssembly; native code is used only once it is exact."""
-        return self.wasm.trust
 
     def compile(self, graph: Graph) -> "SwitchingProgram":
         """Return a program for `graph` that runs at once. Raises as `WasmBackend.compile` does, and LocalError after
