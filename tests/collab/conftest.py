@@ -34,6 +34,7 @@ from synaptic_mesh.collab.update import UpdateResult
 from synaptic_mesh.engine.optimizers import Momentum
 from synaptic_mesh.engine.reference import ReferenceBackend
 from synaptic_mesh.identity.keys import KeyPair
+from synaptic_mesh.ledger.economics import no_fees
 from synaptic_mesh.ledger.events import LedgerEvent, TransactionApplied
 from synaptic_mesh.ledger.genesis import GenesisAccount, GenesisValidator, genesis_of, save_genesis
 from synaptic_mesh.ledger.jobs import JobState, JobStatus
@@ -146,6 +147,7 @@ class Mesh:
             "test",
             [GenesisValidator(key.peer_id, 100) for key in keys[:validators]],
             accounts,
+            economics=no_fees(),
         )
         self.strategies = strategies or {}
         self.job = b""

@@ -9,6 +9,8 @@ from msgspec.structs import replace
 from synaptic_mesh.base.digests import hash_bytes
 from synaptic_mesh.base.ids import PeerId
 from synaptic_mesh.identity.keys import KeyPair
+from synaptic_mesh.ledger.economics import Economics, no_fees
+from synaptic_mesh.ledger.equivocation import Judge, no_judge
 from synaptic_mesh.ledger.events import LedgerEvent, TransactionApplied
 from synaptic_mesh.ledger.genesis import GenesisAccount, GenesisValidator, genesis_of
 from synaptic_mesh.ledger.jobs import Assignment, JobState
@@ -111,10 +113,17 @@ class Mesh:
     """`validators` V0.. (stake 100 rUv each unless given), `workers` W0.. (stake 50 rUv each), one rich sponsor.
 
     Validators and workers hold the money their genesis gives them; a validator may be named among `workers` calls too:
-    it has 50 rUv of free stake beside its voting stake.
+    it has 50 rUv of free stake beside its voting stake. Everything is free unless `economics` says otherwise.
     """
 
-    def __init__(self, validators: int = 4, workers: int = 2, stakes: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        validators: int = 4,
+        workers: int = 2,
+        stakes: Sequence[int] | None = None,
+        economics: Economics | None = None,
+        judge: Judge = no_judge,
+    ) -> None:
         self.validators = keys("v", validators)
         self.workers = keys("w", workers)
         self.sponsor = key("sponsor")
@@ -128,8 +137,9 @@ class Mesh:
                 *(GenesisAccount(pair.peer_id, 5 * RUV, 50 * RUV) for pair in self.workers),
                 *(GenesisAccount(pair.peer_id, RUV, 50 * RUV) for pair in self.validators),
             ],
+            economics=economics or no_fees(),
         )
-        self.ledger = Ledger(self.genesis)
+        self.ledger = Ledger(self.genesis, judge)
         self.timestamp_ms = 1_000_000
         self.job_id = b""
         self.events: list[LedgerEvent] = []

@@ -3,9 +3,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from synaptic_mesh.base.codec import encode
 from synaptic_mesh.base.errors import LocalError, PeerError
 from synaptic_mesh.ledger.amounts import SUPPLY_MAX
+from synaptic_mesh.ledger.economics import Economics
 from synaptic_mesh.ledger.genesis import (
+    ConsensusOptions,
     Constants,
     Genesis,
     GenesisAccount,
@@ -18,6 +21,7 @@ from synaptic_mesh.ledger.genesis import (
     save_genesis,
 )
 from synaptic_mesh.ledger.ledger import Ledger
+from synaptic_mesh.ledger.manifest import PPM
 
 A, B, C = (bytes([letter]) * 32 for letter in (10, 11, 12))
 SEMANTICS = bytes([7]) * 32
@@ -34,7 +38,7 @@ def test_file_and_network_id_are_canonical() -> None:
     genesis = small()
     assert load_genesis_untrusted(save_genesis(genesis)) == genesis
     assert network_id(genesis) == network_id(small()) != network_id(small(created="later"))
-    assert network_id(genesis).hex() == "5e7fafdd6039ec853ae49448c4199defd16838aabfdfd0959c58cbf407828ece"
+    assert network_id(genesis).hex() == "df0a8ddd6bc72f32040da6edcf771ec7f32725fdc1ca99cf7d2b2fdc97902f74"
 
 
 def test_members_are_sorted_and_voting_stake_is_locked() -> None:
@@ -50,7 +54,7 @@ def test_members_are_sorted_and_voting_stake_is_locked() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 2}, "protocol version 2"),
+        ({"version": 3}, "genesis has protocol version 3, this program speaks 2: begin a new network"),
         ({"semantics_id": b""}, "semantics_id has 0 bytes"),
         ({"epoch": -1}, "epoch -1"),
         ({"created": "x" * 257}, "257 characters"),
@@ -67,6 +71,20 @@ def test_members_are_sorted_and_voting_stake_is_locked() -> None:
         ({"accounts": (GenesisAccount(C, 0, -1),)}, "stake of account 0c0c0c0c is -1"),
         ({"accounts": (GenesisAccount(C, SUPPLY_MAX),)}, "is over 2\\^62 - 1"),
         ({"constants": Constants(missed_steps_max=0)}, "missed_steps_max is 0"),
+        ({"economics": Economics(fee_flat=-1)}, "economics.fee_flat is -1, it must be between 0 and"),
+        ({"economics": Economics(fee_open_job=1 << 41)}, "economics.fee_open_job is 2199023255552"),
+        ({"economics": Economics(fee_burn_ppm=PPM + 1)}, "economics.fee_burn_ppm is 1000001"),
+        ({"economics": Economics(reward_commits=0)}, "economics.reward_commits is 0, it must be between 1 and"),
+        ({"economics": Economics(inflation_ppb=-1)}, "economics.inflation_ppb is -1"),
+        ({"economics": Economics(supply_cap=43)}, "economics.supply_cap is 43, it must be between 44 and"),
+        ({"economics": Economics(unbonding_commits=-1)}, "economics.unbonding_commits is -1"),
+        ({"economics": Economics(equivocation_slash_ppm=PPM + 1)}, "economics.equivocation_slash_ppm is 1000001"),
+        ({"economics": Economics(reporter_reward_ppm=-1)}, "economics.reporter_reward_ppm is -1"),
+        (
+            {"consensus": ConsensusOptions(hybrid_signatures=True)},
+            "key of 0 bytes, this network needs 1952",
+        ),
+        ({"validators": (GenesisValidator(A, 1, (), b"", b"key"),)}, "key of 3 bytes, this network needs 0"),
         ({"constants": Constants(slash_share_divisor=0)}, "slash_share_divisor is 0"),
     ],
 )
@@ -76,6 +94,22 @@ def test_a_broken_rule_is_named(changes: dict[str, Any], message: str) -> None:
         Ledger(broken)
     with pytest.raises(PeerError, match=message):
         load_genesis_untrusted(save_genesis(broken))
+
+
+OLD_GENESIS = encode((1, SEMANTICS, 0, "then", [(A, 5, [], b"")], [(C, 1, 0)], (2_000, 3, 100, 2)))
+
+
+def test_an_old_genesis_gives_one_clear_sentence() -> None:
+    """Not a complaint about fields it does not have."""
+    message = "genesis has protocol version 1, this program speaks 2: begin a new network, or run the program that"
+    with pytest.raises(PeerError, match=message):
+        load_genesis_untrusted(OLD_GENESIS)
+
+
+def test_a_hybrid_network_names_a_key_for_each_validator() -> None:
+    validators = [GenesisValidator(A, 1, (), b"", bytes(1_952))]
+    genesis = genesis_of(SEMANTICS, "now", validators, consensus=ConsensusOptions(hybrid_signatures=True))
+    assert load_genesis_untrusted(save_genesis(genesis)) == genesis
 
 
 def test_damaged_files_are_refused() -> None:

@@ -15,6 +15,7 @@ from synaptic_mesh.base.errors import InvariantBroken, LocalError
 from synaptic_mesh.identity.keys import KeyPair
 from synaptic_mesh.ledger import job_table
 from synaptic_mesh.ledger.amounts import AMOUNT_MAX, SUPPLY_MAX
+from synaptic_mesh.ledger.economics import no_fees
 from synaptic_mesh.ledger.events import JobChanged, TransactionApplied
 from synaptic_mesh.ledger.genesis import GenesisAccount, GenesisValidator, genesis_of
 from synaptic_mesh.ledger.jobs import JobStatus
@@ -51,6 +52,7 @@ def small_ledger() -> Ledger:
             "properties",
             [GenesisValidator(PEERS[0], 500), GenesisValidator(PEERS[1], 500)],
             [GenesisAccount(PEERS[0], most), GenesisAccount(PEERS[2], most), GenesisAccount(PEERS[3], 0)],
+            economics=no_fees(),
         )
     )
 
@@ -332,7 +334,13 @@ def test_golden_job(mesh: Any) -> None:
 def test_signed_bytes_drive_a_ledger_from_end_to_end() -> None:
     alice, validator = KeyPair(bytes([1]) * 32), KeyPair(bytes([2]) * 32)
     ledger = Ledger(
-        genesis_of(bytes(32), "x", [GenesisValidator(validator.peer_id, 1)], [GenesisAccount(alice.peer_id, 9)])
+        genesis_of(
+            bytes(32),
+            "x",
+            [GenesisValidator(validator.peer_id, 1)],
+            [GenesisAccount(alice.peer_id, 9)],
+            economics=no_fees(),
+        )
     )
     data = sign_transaction(alice, Transaction(ledger.network, 0, alice.peer_id, 0, Transfer(validator.peer_id, 4)))
     (event,) = ledger.apply(OrderedCommit(1, 5, (verify_transaction_untrusted(data, ledger.network, 0),)))

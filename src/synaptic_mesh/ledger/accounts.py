@@ -1,18 +1,20 @@
 """Accounts, and the bank: the only code that moves money.
 
-Money is in one of four places: an account's balance, an account's stake (part of which may be locked), held for jobs
-(escrow and pay that has not vested), or the treasury. Every method of `Bank` moves it from one to another; the bank
-keeps the four totals as it goes, so that the supply can be checked at every commit without visiting each account.
+Money is in one of five places: an account's balance, an account's stake (part of which may be locked or unbonding),
+held for jobs (escrow and pay that has not vested), collected (fees on their way to validators), or the treasury. Every
+method of `Bank` but `mint` and `burn` moves it from one to another; the bank keeps the five totals as it goes, so that
+the supply can be checked at every commit without visiting each account.
 
-Accounts lie in one table of 64-byte rows in the order of their opening; 256 rows are a page, and the state root hashes
+Accounts lie in one table of 80-byte rows in the order of their opening; 256 rows are a page, and the state root hashes
 the pages that changed. So thousands of transfers at once are a few operations on columns, and their share of the root
-is the cost of hashing 16 KiB for each page they touch.
+is the cost of hashing 20 KiB for each page they touch.
 """
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import astuple, replace
 
 from synaptic_mesh.base.codec import Record
 from synaptic_mesh.base.digests import hash_bytes
@@ -23,29 +25,31 @@ from synaptic_mesh.ledger.merkle import MerkleTable
 from synaptic_mesh.ledger.reject import LedgerReject
 
 ACCOUNTS_MAX = 1 << 20
-"""Accounts in the state, 64 bytes each. An account is opened by the first transfer to it and is never removed."""
+"""Accounts in the state, 80 bytes each. An account is opened by the first transfer to it and is never removed."""
 PAGE_ACCOUNTS = 256
 """Accounts whose rows are hashed together."""
-ROW = np.dtype(
-    [("peer", f"V{PEER_ID_BYTES}"), ("balance", "<i8"), ("stake", "<i8"), ("locked", "<i8"), ("nonce", "<i8")]
-)
+COLUMNS = ("balance", "stake", "locked", "nonce", "unbonding", "release")
+ROW = np.dtype([("peer", f"V{PEER_ID_BYTES}"), *((name, "<i8") for name in COLUMNS)])
 PAGES_DOMAIN = "SM/accounts/v2"
 
 
 class Account(Record):
     """What one key owns. `locked` is the part of `stake` that cannot be withdrawn or locked again: voting stake for the
-    epoch, and stake behind unresolved updates. `nonce` is that of the next transaction.
+    epoch, and stake behind unresolved updates. `unbonding` is another part of it, on its way to the balance, where it
+    arrives with the commit `release`. `nonce` is that of the next transaction.
     """
 
     balance: int = 0
     stake: int = 0
     locked: int = 0
     nonce: int = 0
+    unbonding: int = 0
+    release: int = 0
 
     @property
     def unlocked(self) -> int:
         """Stake that is free to be locked or withdrawn."""
-        return self.stake - self.locked
+        return self.stake - self.locked - self.unbonding
 
 
 EMPTY_ACCOUNT = Account()
@@ -65,8 +69,12 @@ class Bank:
         self._pages = MerkleTable(PAGES_DOMAIN)
         self.balances = 0
         self.stakes = 0
+        self._releases: dict[bytes, int] = {}  # account that is unbonding -> commit, ascending by commit
         self.held = 0
+        self.collected = 0
         self.treasury = 0
+        self.minted = 0
+        self.burned = 0
         for peer in sorted(accounts):
             self._set(self._open(peer), accounts[peer])
 
@@ -97,7 +105,7 @@ class Bank:
 
     def total(self) -> int:
         """Return the supply according to the running totals."""
-        return self.balances + self.stakes + self.held + self.treasury
+        return self.balances + self.stakes + self.held + self.collected + self.treasury
 
     def consume_nonce(self, peer: bytes) -> None:
         """The account's next nonce is one higher."""
@@ -107,39 +115,57 @@ class Bank:
 
     # What transactions ask for.
 
-    def transfer(self, sender: bytes, recipient: bytes, amount: int) -> None:
-        """Move balance to another account, which is opened if it is new."""
-        self.transfer_many(sender, (recipient,), (amount,))
+    def charge(self, peer: bytes, fee: int) -> int:
+        """Collect a fee from the balance, and where that ends from unlocked stake. Returns what was there to take: the
+        fee, or all the account could pay.
+        """
+        old = self.get(peer)
+        from_balance = min(fee, old.balance)
+        from_stake = min(fee - from_balance, old.unlocked)
+        if from_balance or from_stake:
+            self._put(peer, replace(old, balance=old.balance - from_balance, stake=old.stake - from_stake))
+            self.collected += from_balance + from_stake
+        return from_balance + from_stake
 
-    def transfer_many(self, sender: bytes, receivers: Sequence[bytes], amounts: Sequence[int]) -> None:
-        """Move balance to other accounts, which are opened in order if they are new: all of it or nothing. The balance
-        covers the sum before any of it arrives, also where the sender is among the receivers.
+    def transfer(self, sender: bytes, recipient: bytes, amount: int, opening_fee: int = 0) -> int:
+        """Move balance to another account, which is opened for a fee if it is new. Returns the fee."""
+        return self.transfer_many(sender, (recipient,), (amount,), opening_fee)
+
+    def transfer_many(
+        self, sender: bytes, receivers: Sequence[bytes], amounts: Sequence[int], opening_fee: int = 0
+    ) -> int:
+        """Move balance to other accounts, which are opened in order if they are new, each for a fee: all of it or
+        nothing. The balance covers sum and fees before any of it arrives, also where the sender is among the receivers.
+        Returns the fees.
         """
         for amount in amounts:
             check_amount(amount)
         for receiver in receivers:
             if len(receiver) != PEER_ID_BYTES:
                 raise LedgerReject(f"recipient has {len(receiver)} bytes, an account id has {PEER_ID_BYTES}")
-        total = sum(amounts)
-        self._check_balance(sender, total)
         new = {receiver: None for receiver in receivers if receiver not in self._index}
+        total, fees = sum(amounts), opening_fee * len(new)
+        self._check_balance(sender, total + fees)
         if len(self._index) + len(new) > ACCOUNTS_MAX:
-            raise LedgerReject(
-                f"cannot open account {short(next(iter(new)))}: the ledger holds {ACCOUNTS_MAX} accounts"
-            )
-        self._add_balance(sender, -total)
+            first = short(next(iter(new)))
+            raise LedgerReject(f"cannot open account {first}: the ledger holds {ACCOUNTS_MAX} accounts")
+        self._add_balance(sender, -total - fees)
+        self.collected += fees
         for receiver, amount in zip(receivers, amounts, strict=True):
             self._add_balance(receiver, amount)
+        return fees
 
     def stake(self, peer: bytes, amount: int) -> None:
         """Move balance into stake."""
         check_amount(amount)
         self._check_balance(peer, amount)
         old = self.get(peer)
-        self._put(peer, Account(old.balance - amount, old.stake + amount, old.locked, old.nonce))
+        self._put(peer, replace(old, balance=old.balance - amount, stake=old.stake + amount))
 
-    def unstake(self, peer: bytes, amount: int) -> None:
-        """Move unlocked stake into balance."""
+    def unstake(self, peer: bytes, amount: int, release: int = 0) -> None:
+        """Unlocked stake becomes balance with commit `release`, together with all that is unbonding by then; at once
+        when that is 0.
+        """
         check_amount(amount)
         old = self.get(peer)
         if old.unlocked < amount:
@@ -147,7 +173,12 @@ class Bank:
                 f"{format_amount(amount)} rUv to unstake, but {short(peer)} has {format_amount(old.unlocked)} rUv of "
                 f"unlocked stake"
             )
-        self._put(peer, Account(old.balance + amount, old.stake - amount, old.locked, old.nonce))
+        if not release:
+            self._put(peer, replace(old, balance=old.balance + amount, stake=old.stake - amount))
+            return
+        self._releases.pop(peer, None)
+        self._releases[peer] = release  # the delay is constant, so the last is the latest
+        self._put(peer, replace(old, unbonding=old.unbonding + amount, release=release))
 
     def hold(self, sponsor: bytes, amount: int) -> None:
         """Move balance into what is held for jobs."""
@@ -165,18 +196,18 @@ class Bank:
         self,
         debits: Mapping[bytes, int],
         nonces: Mapping[bytes, int],
+        fees: int,
         receivers: Sequence[bytes],
+        rows: Sequence[int | None],
         amounts: npt.NDArray[np.int64],
     ) -> None:
-        """Take `debits` from the senders' balances, set the senders' next nonces, and give `amounts` (n,), each in 1 ..
-        2^63 - 1, to `receivers` (n), which are opened in order if they are new. The debits add up to the amounts, and
-        every balance covers its debit without what arrives: the caller has seen to both.
+        """Take `debits` from the senders' balances, set the senders' next nonces, collect `fees`, and give `amounts`
+        (n,), each in 1 .. 2^63 - 1, to `receivers` (n) in `rows`, which are opened in order if they are new. The debits
+        add up to amounts and fees, and every balance covers its debit without what arrives: the caller saw to both.
         """
-        total = sum(debits.values())
-        invariant(total <= self.balances, f"settling {total} of {self.balances} in balances")
-        found = self.rows(receivers)
-        if None in found:
-            found = [self._open(peer) if row is None else row for peer, row in zip(receivers, found, strict=True)]
+        invariant(fees <= sum(debits.values()) <= self.balances, "settling more than there is in balances")
+        if None in rows:
+            rows = [self._open(peer) if row is None else row for peer, row in zip(receivers, rows, strict=True)]
         for peer, debit in debits.items():
             row = self._index[peer]
             left = self._balance.item(row) - debit
@@ -184,9 +215,11 @@ class Bank:
             self._balance[row] = left
             self._nonce[row] = nonces[peer]
             self._dirty[row // PAGE_ACCOUNTS] = True
-        rows = np.array(found, dtype=np.int64)
-        np.add.at(self._balance, rows, amounts)  # exact: no balance passes the supply, which is below 2^62
-        self._dirty[rows // PAGE_ACCOUNTS] = True
+        at = np.array(rows, dtype=np.int64)
+        self.balances -= fees
+        self.collected += fees
+        np.add.at(self._balance, at, amounts)  # exact: no balance passes the supply, which is below 2^62
+        self._dirty[at // PAGE_ACCOUNTS] = True
 
     # What the ledger's transitions do.
 
@@ -200,20 +233,62 @@ class Bank:
         """Lock unlocked stake."""
         old = self.get(peer)
         invariant(0 <= amount <= old.unlocked, f"locking {amount} of {old.unlocked} unlocked stake")
-        self._put(peer, Account(old.balance, old.stake, old.locked + amount, old.nonce))
+        self._put(peer, replace(old, locked=old.locked + amount))
 
     def unlock(self, peer: bytes, amount: int) -> None:
         """Unlock locked stake."""
         old = self.get(peer)
         invariant(0 <= amount <= old.locked, f"unlocking {amount} of {old.locked} locked stake")
-        self._put(peer, Account(old.balance, old.stake, old.locked - amount, old.nonce))
+        self._put(peer, replace(old, locked=old.locked - amount))
 
     def seize(self, peer: bytes, amount: int) -> None:
         """Move locked stake into the treasury."""
         old = self.get(peer)
         invariant(0 <= amount <= old.locked, f"seizing {amount} of {old.locked} locked stake")
-        self._put(peer, Account(old.balance, old.stake - amount, old.locked - amount, old.nonce))
+        self._put(peer, replace(old, stake=old.stake - amount, locked=old.locked - amount))
         self.treasury += amount
+
+    def seize_unbonding(self, peer: bytes, amount: int) -> None:
+        """Move stake that is unbonding into the treasury."""
+        old = self.get(peer)
+        invariant(0 <= amount <= old.unbonding, f"seizing {amount} of {old.unbonding} unbonding stake")
+        self._put(peer, replace(old, stake=old.stake - amount, unbonding=old.unbonding - amount))
+        self.treasury += amount
+
+    def release(self, commit_index: int) -> list[tuple[bytes, int]]:
+        """Stake whose unbonding time ends with this commit becomes balance. Returns (account, amount), ascending."""
+        due: list[bytes] = []
+        for peer, at in self._releases.items():
+            if at > commit_index:
+                break
+            due.append(peer)
+        released = []
+        for peer in sorted(due):
+            del self._releases[peer]
+            old = self.get(peer)
+            left = replace(old, balance=old.balance + old.unbonding, stake=old.stake - old.unbonding)
+            self._put(peer, replace(left, unbonding=0, release=0))
+            if old.unbonding:
+                released.append((peer, old.unbonding))
+        return released
+
+    def mint(self, amount: int) -> None:
+        """Create money, as collected."""
+        invariant(amount >= 0 and self.total() + amount <= SUPPLY_MAX, f"minting {amount} beyond the largest supply")
+        self.collected += amount
+        self.minted += amount
+
+    def burn(self, amount: int) -> None:
+        """Destroy collected money."""
+        invariant(0 <= amount <= self.collected, f"burning {amount} of {self.collected} collected")
+        self.collected -= amount
+        self.burned += amount
+
+    def reward(self, peer: bytes, amount: int) -> None:
+        """Move collected money into a balance."""
+        invariant(0 <= amount <= self.collected, f"rewarding {amount} of {self.collected} collected")
+        self.collected -= amount
+        self._add_balance(peer, amount)
 
     def grant(self, peer: bytes, amount: int) -> None:
         """Move money from the treasury into a balance."""
@@ -238,7 +313,7 @@ class Bank:
         """Return the supply by visiting every account."""
         count = len(self._index)
         owned: int = sum(self._balance[:count].tolist()) + sum(self._stake[:count].tolist())
-        return owned + self.held + self.treasury
+        return owned + self.held + self.collected + self.treasury
 
     def _page_leaf(self, page: int) -> Digest:
         end = min((page + 1) * PAGE_ACCOUNTS, len(self._index))
@@ -247,10 +322,8 @@ class Bank:
     def _use(self, table: npt.NDArray[np.void]) -> None:
         self._table = table
         self._bytes = table.data.cast("B")
-        self._balance: npt.NDArray[np.int64] = table["balance"]
-        self._stake: npt.NDArray[np.int64] = table["stake"]
-        self._locked: npt.NDArray[np.int64] = table["locked"]
-        self._nonce: npt.NDArray[np.int64] = table["nonce"]
+        self._columns: tuple[npt.NDArray[np.int64], ...] = tuple(table[name] for name in COLUMNS)
+        self._balance, self._stake, _, self._nonce, _, _ = self._columns
 
     def _open(self, peer: bytes) -> int:
         """Return the row of an account that may be new."""
@@ -282,7 +355,7 @@ class Bank:
         self.balances += amount
 
     def _at(self, row: int) -> Account:
-        return Account(self._balance.item(row), self._stake.item(row), self._locked.item(row), self._nonce.item(row))
+        return Account(*[column.item(row) for column in self._columns])
 
     def _put(self, peer: bytes, new: Account) -> None:
         self._set(self._open(peer), new)
@@ -290,15 +363,15 @@ class Bank:
     def _set(self, row: int, new: Account) -> None:
         old = self._at(row)
         invariant(
-            0 <= new.balance <= SUPPLY_MAX and 0 <= new.locked <= new.stake <= SUPPLY_MAX,
+            0 <= new.balance <= SUPPLY_MAX
+            and min(new.locked, new.unbonding) >= 0
+            and new.locked + new.unbonding <= new.stake <= SUPPLY_MAX,
             "an account left its range",
         )
         self.balances += new.balance - old.balance
         self.stakes += new.stake - old.stake
-        self._balance[row] = new.balance
-        self._stake[row] = new.stake
-        self._locked[row] = new.locked
-        self._nonce[row] = new.nonce
+        for column, value in zip(self._columns, astuple(new), strict=True):
+            column[row] = value
         self._dirty[row // PAGE_ACCOUNTS] = True
 
 

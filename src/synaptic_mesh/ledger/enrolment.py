@@ -31,18 +31,19 @@ def submit_job(context: CommitContext, jobs: JobTable, sender: bytes, action: Su
         raise LedgerReject(f"{JOBS_OPEN_MAX} jobs are open: wait until one has finished")
     if jobs.open_count_of(sender) >= JOBS_OPEN_PER_ACCOUNT_MAX:
         raise LedgerReject(f"{short(sender)} has {JOBS_OPEN_PER_ACCOUNT_MAX} open jobs: wait until one has finished")
-    check_funds(context.bank.get(sender).balance, manifest)
+    check_funds(context.bank.balance(sender), manifest, context.economics.fee_open_job)
     context.bank.hold(sender, job.escrow)
     jobs.add(job)
     return job
 
 
-def check_funds(balance: int, manifest: Manifest) -> None:
-    """Raise LedgerReject, naming both amounts, if a balance cannot pay for the job."""
+def check_funds(balance: int, manifest: Manifest, fee: int) -> None:
+    """Raise LedgerReject, naming the amounts, if a balance cannot pay for the job and the fee for opening it."""
     escrow = escrow_of(manifest)
-    if balance < escrow:
+    if balance < escrow + fee:
+        price = f" and costs a fee of {format_amount(fee)} rUv" if fee else ""
         raise LedgerReject(
-            f"the job can pay up to {format_amount(escrow)} rUv, but its sponsor has a balance of "
+            f"the job can pay up to {format_amount(escrow)} rUv{price}, but its sponsor has a balance of "
             f"{format_amount(balance)} rUv: lower the rewards or the outer steps"
         )
 

@@ -9,8 +9,8 @@ from synaptic_mesh.ledger.jobs import Caught, CommittedStep, JobStatus
 
 
 class TransactionApplied(msgspec.Struct, frozen=True, tag=True):
-    """A transaction was taken from the order. When not accepted, `reason` says why and nothing but perhaps the nonce
-    has changed.
+    """A transaction was taken from the order. When not accepted, `reason` says why and nothing has changed but perhaps
+    the nonce, and the `fee` that was charged.
     """
 
     id: Digest
@@ -18,6 +18,34 @@ class TransactionApplied(msgspec.Struct, frozen=True, tag=True):
     nonce: int
     accepted: bool
     reason: str
+    fee: int = 0
+
+
+class RewardsPaid(msgspec.Struct, frozen=True, tag=True):
+    """Validators were paid from what was collected in fees and minted: (validator, amount), ascending."""
+
+    commit_index: int
+    minted: int
+    burned: int
+    shares: tuple[tuple[bytes, int], ...]
+
+
+class Unbonded(msgspec.Struct, frozen=True, tag=True):
+    """Stake that was withdrawn has become balance."""
+
+    account: bytes
+    amount: int
+
+
+class EquivocationPunished(msgspec.Struct, frozen=True, tag=True):
+    """A validator signed two blocks for one slot. `reward` of what was `slashed` went to the reporter, the rest to the
+    treasury.
+    """
+
+    validator: bytes
+    reporter: bytes
+    slashed: int
+    reward: int
 
 
 class AttemptOpened(msgspec.Struct, frozen=True, tag=True):
@@ -109,6 +137,9 @@ class JobChanged(msgspec.Struct, frozen=True, tag=True):
 
 LedgerEvent = (
     TransactionApplied
+    | RewardsPaid
+    | Unbonded
+    | EquivocationPunished
     | AttemptOpened
     | AttemptFailed
     | StepCommitted

@@ -1,7 +1,8 @@
 """The transactions of one commit, in order: who may run at all, what runs at once, and what each of them does.
 
 A transaction whose network, epoch or nonce is wrong, or whose sender has no account, is refused and changes nothing.
-Any other consumes its nonce, and its action applies wholly or, by LedgerReject, not at all.
+Any other consumes its nonce and pays its fee (`fees.py`), or what its sender has of it, and then its action applies
+wholly or, by LedgerReject, not at all.
 
 Transfers gather in a run that is settled at once (`batch.py`). What the other actions read and write is known before
 they run too: their sender's account and a job. So one that shares no account with the run goes ahead of it with the
@@ -12,10 +13,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from synaptic_mesh.base.ids import NetworkId, short
+from synaptic_mesh.ledger.amounts import format_amount
 from synaptic_mesh.ledger.batch import settle_transfers
 from synaptic_mesh.ledger.context import CommitContext
 from synaptic_mesh.ledger.enrolment import attest_job, join_job, leave_job, submit_job
+from synaptic_mesh.ledger.equivocation import Judge, report_equivocation
 from synaptic_mesh.ledger.events import LedgerEvent, TransactionApplied
+from synaptic_mesh.ledger.fees import fee_of
 from synaptic_mesh.ledger.job_record import Job
 from synaptic_mesh.ledger.job_table import JobTable
 from synaptic_mesh.ledger.reject import LedgerReject
@@ -35,6 +39,7 @@ from synaptic_mesh.ledger.transactions import (
     JoinJob,
     LeaveJob,
     ReportAvailable,
+    ReportEquivocation,
     RevealVerdicts,
     RevealWitness,
     Stake,
@@ -58,10 +63,11 @@ class Executor:
     one_by_one: never settle transfers at once. The result is the same: for tests and measurements.
     """
 
-    def __init__(self, network: NetworkId, epoch: int, jobs: JobTable, *, one_by_one: bool = False) -> None:
+    def __init__(self, network: NetworkId, epoch: int, jobs: JobTable, judge: Judge, *, one_by_one: bool) -> None:
         self._network = network
         self._epoch = epoch
         self._jobs = jobs
+        self._judge = judge
         self._one_by_one = one_by_one
 
     def apply(self, context: CommitContext, transactions: Sequence[VerifiedTransaction], touched: set[bytes]) -> None:
@@ -120,10 +126,12 @@ class Executor:
                 nonce += 1
                 in_order.append(transaction)
             nonces[sender] = nonce
-        if in_order and not settle_transfers(bank, in_order):
+        fees = settle_transfers(bank, context.economics, in_order) if in_order else []
+        if fees is None:
             return False
+        fee = iter(fees)
         for position, verified, reason in zip(run.positions, run.transactions, reasons, strict=True):
-            produced[position] = (applied(verified, reason),)
+            produced[position] = (applied(verified, reason, 0 if reason else next(fee)),)
         return True
 
     def _events_of(
@@ -137,28 +145,41 @@ class Executor:
 
     def _apply_one(self, context: CommitContext, verified: VerifiedTransaction, touched: set[bytes]) -> None:
         transaction, bank = verified.transaction, context.bank
-        sender = transaction.sender
+        sender, fee = transaction.sender, 0
         reason = self.refusal(transaction, bank.nonce(sender), has_account=sender in bank)
         if not reason:
             bank.consume_nonce(sender)
+            due = fee_of(context.economics, transaction.action)
+            fee = bank.charge(sender, due)
             try:
-                self._dispatch(context, sender, transaction.action, touched)
+                if fee < due:
+                    have = format_amount(fee)
+                    raise LedgerReject(f"the fee is {format_amount(due)} rUv, {short(sender)} had {have} rUv left")
+                fee += self._dispatch(context, sender, transaction.action, touched)
             except LedgerReject as reject:
                 reason = str(reject)
-        context.events.append(applied(verified, reason))
+                if not due:  # free when it applies; a refused one pays for its place
+                    fee = bank.charge(sender, context.economics.fee_flat)
+        context.events.append(applied(verified, reason, fee))
 
-    def _dispatch(self, context: CommitContext, sender: bytes, action: ActionUnion, touched: set[bytes]) -> None:
+    def _dispatch(self, context: CommitContext, sender: bytes, action: ActionUnion, touched: set[bytes]) -> int:
+        """Apply the action wholly, or raise LedgerReject. Returns the fees that arise only when it applies."""
+        bank, economics = context.bank, context.economics
         match action:
             case Transfer():
-                context.bank.transfer(sender, action.recipient, action.amount)
+                return bank.transfer(sender, action.recipient, action.amount, economics.fee_open_account)
             case TransferMany():
-                context.bank.transfer_many(sender, *read_records(action.records))
+                return bank.transfer_many(sender, *read_records(action.records), economics.fee_open_account)
             case Stake():
-                context.bank.stake(sender, action.amount)
+                bank.stake(sender, action.amount)
             case Unstake():
-                context.bank.unstake(sender, action.amount)
+                delay = economics.unbonding_commits
+                bank.unstake(sender, action.amount, context.commit_index + delay if delay else 0)
             case SubmitJob():
                 touched.add(submit_job(context, self._jobs, sender, action).id)
+                return bank.charge(sender, economics.fee_open_job)
+            case ReportEquivocation():
+                report_equivocation(context, self._judge, sender, action)
             case _:
                 job_id = action.job if isinstance(action, AttestJob | JoinJob | LeaveJob) else action.ref.job
                 job = self._jobs.get(job_id)
@@ -166,6 +187,7 @@ class Executor:
                     raise LedgerReject(f"job {short(job_id)} is unknown")
                 _JOB_HANDLERS[type(action)](context, job, sender, action)
                 touched.add(job_id)
+        return 0
 
 
 class Run:
@@ -187,8 +209,10 @@ class Run:
 
     def conflicts(self, transaction: Transaction) -> bool:
         """Answer whether an action that is no transfer must wait for the run: it reads or writes its sender's account
-        and a job, and no transfer touches a job.
+        and a job, and no transfer touches a job. Whose stake a report of equivocation takes is not known before.
         """
+        if isinstance(transaction.action, ReportEquivocation):
+            return True
         for verified in self.transactions[self._accounts_of :]:
             self._accounts |= accounts_of(verified.transaction)
         self._accounts_of = len(self.transactions)
@@ -205,10 +229,10 @@ def accounts_of(transaction: Transaction) -> set[bytes]:
     return {transaction.sender}
 
 
-def applied(verified: VerifiedTransaction, reason: str) -> TransactionApplied:
+def applied(verified: VerifiedTransaction, reason: str, fee: int) -> TransactionApplied:
     """Return the event of a transaction that ran, or was refused for a reason."""
     transaction = verified.transaction
-    return TransactionApplied(verified.id, transaction.sender, transaction.nonce, not reason, reason)
+    return TransactionApplied(verified.id, transaction.sender, transaction.nonce, not reason, reason, fee)
 
 
 _JOB_HANDLERS: dict[type, Callable[[CommitContext, Job, bytes, Any], None]] = {

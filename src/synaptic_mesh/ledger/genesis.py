@@ -13,8 +13,10 @@ from synaptic_mesh.base.ids import DIGEST_BYTES, PEER_ID_BYTES, NetworkId, PeerI
 from synaptic_mesh.identity.committee import COMMITTEE_SIZE_MAX, Committee, committee_of
 from synaptic_mesh.ledger.accounts import Account
 from synaptic_mesh.ledger.amounts import SUPPLY_MAX
+from synaptic_mesh.ledger.economics import Economics, check_economics
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
+"""2: fees, rewards, unbonding and punishment of equivocation; options of consensus; accounts hashed in pages."""
 GENESIS_BYTES_MAX = 8 << 20
 GENESIS_ACCOUNTS_MAX = 1 << 16
 ADDRESSES_MAX = 8
@@ -22,17 +24,21 @@ ADDRESSES_MAX = 8
 TEXT_CHARS_MAX = 256
 """Characters in an address or in the label."""
 ISSUER_BYTES_MAX = 8 << 10
+POST_QUANTUM_KEY_BYTES = 1_952
+"""A public key of ML-DSA-65 (FIPS 204)."""
 
 
 class GenesisValidator(Record):
     """A member of the first committee. Its `stake` is voting stake: part of its account, locked for the epoch, beyond
     the reach of jobs. `issuer` is the certificate (bytes, may be empty) under which its transport identity is issued.
+    `post_quantum_key` is its key for hybrid signatures; empty where the network has none.
     """
 
     peer: bytes
     stake: int
     addresses: tuple[str, ...] = ()
     issuer: bytes = b""
+    post_quantum_key: bytes = b""
 
 
 class GenesisAccount(Record):
@@ -46,7 +52,7 @@ class GenesisAccount(Record):
 
 
 class Constants(Record):
-    """Rules of the network that are numbers. Jobs choose their own amounts and deadlines in the manifest."""
+    """Rules of jobs that are numbers. Jobs choose their own amounts and deadlines in the manifest."""
 
     progress_step_ms_max: int = 2_000
     """Progress time advances at most this much at one commit, so an outage expires no deadline."""
@@ -56,6 +62,13 @@ class Constants(Record):
     """A worker's silence costs its stake per update divided by this. Small: it may be its network's fault."""
     slash_share_divisor: int = 2
     """The auditors who proved an update false share its slashed stake divided by this."""
+
+
+class ConsensusOptions(Record):
+    """What all validators must do alike to agree on one order."""
+
+    hybrid_signatures: bool = False
+    """Headers carry an ML-DSA-65 signature beside Ed25519, and both must be valid."""
 
 
 class Genesis(Record):
@@ -69,6 +82,8 @@ class Genesis(Record):
     validators: tuple[GenesisValidator, ...]
     accounts: tuple[GenesisAccount, ...]
     constants: Constants
+    economics: Economics
+    consensus: ConsensusOptions
 
 
 def genesis_of(
@@ -79,6 +94,8 @@ def genesis_of(
     *,
     epoch: int = 0,
     constants: Constants | None = None,
+    economics: Economics | None = None,
+    consensus: ConsensusOptions | None = None,
 ) -> Genesis:
     """Return a checked genesis with its members in order. Raises LocalError."""
     genesis = Genesis(
@@ -89,6 +106,8 @@ def genesis_of(
         tuple(sorted(validators, key=lambda validator: validator.peer)),
         tuple(sorted(accounts, key=lambda account: account.peer)),
         constants or Constants(),
+        economics or Economics(),
+        consensus or ConsensusOptions(),
     )
     check_genesis(genesis)
     return genesis
@@ -105,7 +124,10 @@ def save_genesis(genesis: Genesis) -> bytes:
 
 
 def load_genesis_untrusted(data: bytes) -> Genesis:
-    """Return the genesis that a file holds. Raises PeerError if it is malformed or breaks a rule of check_genesis."""
+    """Return the genesis that a file holds. Raises PeerError if it is malformed, of another version, or breaks a rule
+    of check_genesis.
+    """
+    _check_version_untrusted(data)
     genesis = decode_untrusted(Genesis, data, GENESIS_BYTES_MAX)
     try:
         check_genesis(genesis)
@@ -114,10 +136,25 @@ def load_genesis_untrusted(data: bytes) -> Genesis:
     return genesis
 
 
+def _check_version_untrusted(data: bytes) -> None:
+    """Raise PeerError when the file is a genesis of another version, whose fields this program does not know: it is a
+    MessagePack array of 1 to 15 elements, the first of them a small integer.
+    """
+    if len(data) > 1 and 0x91 <= data[0] <= 0x9F and data[1] < 0x80 and data[1] != PROTOCOL_VERSION:
+        raise PeerError(_other_version(data[1]))
+
+
+def _other_version(version: int) -> str:
+    return (
+        f"genesis has protocol version {version}, this program speaks {PROTOCOL_VERSION}: begin a new network, or run "
+        f"the program that made this one"
+    )
+
+
 def check_genesis(genesis: Genesis) -> None:
     """Raise LocalError, naming the value, unless a ledger and a committee can start from this genesis."""
     if genesis.version != PROTOCOL_VERSION:
-        raise LocalError(f"genesis has protocol version {genesis.version}, this program speaks {PROTOCOL_VERSION}")
+        raise LocalError(_other_version(genesis.version))
     if len(genesis.semantics_id) != DIGEST_BYTES:
         raise LocalError(f"semantics_id has {len(genesis.semantics_id)} bytes, it needs {DIGEST_BYTES}")
     if not 0 <= genesis.epoch < 1 << 63:
@@ -132,6 +169,7 @@ def check_genesis(genesis: Genesis) -> None:
         supply += amount
     if supply > SUPPLY_MAX:
         raise LocalError(f"supply {supply} is over 2^62 - 1 units: give the accounts less")
+    check_economics(genesis.economics, supply)
 
 
 def genesis_committee(genesis: Genesis) -> Committee:
@@ -166,6 +204,11 @@ def _check_members(genesis: Genesis) -> None:
             _check_text(address, f"an address of validator {short(entry.peer)}")
         if len(entry.issuer) > ISSUER_BYTES_MAX:
             raise LocalError(f"issuer of validator {short(entry.peer)} has {len(entry.issuer)} bytes, too many")
+        size, needed = len(entry.post_quantum_key), POST_QUANTUM_KEY_BYTES if genesis.consensus.hybrid_signatures else 0
+        if size != needed:
+            raise LocalError(
+                f"validator {short(entry.peer)} has a post-quantum key of {size} bytes, this network needs {needed}"
+            )
 
 
 def _check_ascending(peers: list[bytes], what: str) -> None:

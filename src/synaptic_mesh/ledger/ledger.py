@@ -5,11 +5,12 @@
     ledger.state_root(), ledger.job(job_id), ledger.balance(peer)
 
 `apply` is deterministic: equal genesis and equal commits give equal events and equal roots on every machine. It
-advances progress time, makes the transitions that are due, applies the transactions one by one, makes the transitions
-they caused, and checks the supply. A transaction whose nonce is not the sender's next one (a replay or a gap), or whose
-sender has no account, is refused and consumes nothing. Any other consumes its nonce, and its action then either applies
-wholly or changes nothing: LedgerReject is the only way to fail. Every other exception leaves `apply` and stops the
-replica before it writes anything.
+advances progress time, releases stake whose unbonding time is over, makes the transitions that are due, applies the
+transactions in order (`execution.py`), makes the transitions they caused, pays the validators where it is time
+(`rewards.py`), and checks the supply. A transaction whose nonce is not the sender's next one (a replay or a gap), or
+whose sender has no account, is refused and consumes nothing. Any other consumes its nonce and pays its fee, and its
+action then either applies wholly or changes nothing: LedgerReject is the only way to fail. Every other exception leaves
+`apply` and stops the replica before it writes anything.
 """
 
 import struct
@@ -22,17 +23,23 @@ from synaptic_mesh.base.ids import Digest, NetworkId, short
 from synaptic_mesh.identity.committee import Committee
 from synaptic_mesh.ledger.accounts import PAGES_DOMAIN, Account, Bank
 from synaptic_mesh.ledger.admission import check_manifest
+from synaptic_mesh.ledger.amounts import format_amount
 from synaptic_mesh.ledger.context import CommitContext
 from synaptic_mesh.ledger.enrolment import check_funds
-from synaptic_mesh.ledger.events import JobChanged, LedgerEvent
+from synaptic_mesh.ledger.equivocation import Judge, no_judge
+from synaptic_mesh.ledger.events import JobChanged, LedgerEvent, Unbonded
 from synaptic_mesh.ledger.execution import Executor
+from synaptic_mesh.ledger.fees import fee_of
 from synaptic_mesh.ledger.genesis import Genesis, check_genesis, genesis_accounts, genesis_committee, network_id
 from synaptic_mesh.ledger.job_table import JobTable
 from synaptic_mesh.ledger.jobs import JobState
 from synaptic_mesh.ledger.manifest import Manifest
 from synaptic_mesh.ledger.phases import advance_job
 from synaptic_mesh.ledger.reject import LedgerReject
+from synaptic_mesh.ledger.rewards import pay_rewards
 from synaptic_mesh.ledger.signing import VerifiedTransaction
+from synaptic_mesh.ledger.transactions import ActionUnion, SubmitJob, Transfer, TransferMany
+from synaptic_mesh.ledger.transfers import read_records
 
 
 class OrderedCommit(msgspec.Struct, frozen=True):
@@ -48,22 +55,25 @@ class OrderedCommit(msgspec.Struct, frozen=True):
 class Ledger:
     """See the module's docstring. Raises LocalError for a genesis that breaks a rule.
 
+    judge: says whom evidence of equivocation convicts; every replica of a network has the same.
     one_by_one: apply transfers one after the other. It changes nothing but the speed: tests compare the two.
     """
 
-    def __init__(self, genesis: Genesis, *, one_by_one: bool = False) -> None:
+    def __init__(self, genesis: Genesis, judge: Judge = no_judge, *, one_by_one: bool = False) -> None:
         check_genesis(genesis)
         self.network: NetworkId = network_id(genesis)
         self.committee: Committee = genesis_committee(genesis)
         self.semantics_id = genesis.semantics_id
         self.constants = genesis.constants
+        self.economics = genesis.economics
         self.commit_index = 0
         self.progress_ms = 0
         self._timestamp_ms: int | None = None  # the highest seen
         self._bank = Bank(genesis_accounts(genesis))
         self._jobs = JobTable()
-        self._executor = Executor(self.network, genesis.epoch, self._jobs, one_by_one=one_by_one)
-        self._supply = self._bank.total()
+        self._executor = Executor(self.network, genesis.epoch, self._jobs, judge, one_by_one=one_by_one)
+        self._genesis_supply = self._bank.total()
+        self._convicted: set[bytes] = set()
 
     def apply(self, commit: OrderedCommit) -> list[LedgerEvent]:
         """Apply the next commit; return what happened, in order. The state has changed wholly when this returns; when
@@ -73,13 +83,14 @@ class Ledger:
             commit.index == self.commit_index + 1, f"commit {commit.index} does not follow commit {self.commit_index}"
         )
         self._advance_time(commit)
-        context = self._context([])
+        context = self._context([Unbonded(peer, amount) for peer, amount in self._bank.release(commit.index)])
         touched: set[bytes] = set()
         for job_id in self._jobs.due(self.progress_ms):
             self._advance(context, job_id, touched)
         self._executor.apply(context, commit.transactions, touched)
         for job_id in sorted(touched):
             self._advance(context, job_id, touched)
+        pay_rewards(context)
         for job_id in sorted(touched):
             self._jobs.refresh(job_id, self.progress_ms)
             context.events.append(JobChanged(job_id))
@@ -101,12 +112,31 @@ class Ledger:
         return self._bank.peers()
 
     def supply(self) -> int:
-        """Return all money there is: balances, stakes, escrows, pending pay and treasury. It never changes."""
-        return self._supply
+        """Return all money there is: what genesis created and inflation minted, less what was burned."""
+        return self._genesis_supply + self._bank.minted - self._bank.burned
+
+    @property
+    def minted(self) -> int:
+        """What inflation has created since genesis."""
+        return self._bank.minted
+
+    @property
+    def burned(self) -> int:
+        """What of the fees was destroyed since genesis."""
+        return self._bank.burned
+
+    @property
+    def collected(self) -> int:
+        """Fees, and what divisions left over, that the validators are paid next."""
+        return self._bank.collected
+
+    def is_convicted(self, validator: bytes) -> bool:
+        """Answer whether a validator was punished for equivocation in this epoch."""
+        return validator in self._convicted
 
     @property
     def treasury(self) -> int:
-        """What fees and slashes have brought in and nobody was granted."""
+        """What slashes and fees for silence have brought in and nobody was granted."""
         return self._bank.treasury
 
     def job(self, job_id: bytes) -> JobState | None:
@@ -122,10 +152,31 @@ class Ledger:
         for lack of funds. For use before signing.
         """
         check_manifest(manifest, self.semantics_id, self.committee.size)
+        fee = fee_of(self.economics, SubmitJob(manifest)) + self.economics.fee_open_job
         try:
-            check_funds(self.balance(sponsor), manifest)
+            check_funds(self.balance(sponsor), manifest, fee)
         except LedgerReject as reject:
             raise LocalError(str(reject)) from None
+
+    def objection(self, sender: bytes, action: ActionUnion) -> str:
+        """Return why the action would be refused now for lack of an account or of money, or "". For use before a
+        transaction is signed, or takes room in a block; nonces are the caller's business.
+        """
+        if sender not in self._bank:
+            return f"{short(sender)} has no account: it needs a transfer first"
+        account, fee, amount = self._bank.get(sender), fee_of(self.economics, action), 0
+        if not account.balance and not account.stake:
+            return f"{short(sender)} has neither balance nor stake: nothing pays for its transactions"
+        if account.balance + account.unlocked < fee:
+            return f"the fee is {format_amount(fee)} rUv, {short(sender)} has {format_amount(account.balance)} rUv"
+        if isinstance(action, Transfer):
+            amount = action.amount
+        elif isinstance(action, TransferMany):
+            amount = sum(read_records(action.records)[1])
+        if amount and account.balance < amount + fee:
+            needed = format_amount(amount + fee)
+            return f"{needed} rUv needed, but {short(sender)} has a balance of {format_amount(account.balance)} rUv"
+        return ""
 
     def state_root(self) -> Digest:
         """Return one root over accounts, jobs, treasury, progress time and commit index. Only what has changed since
@@ -154,7 +205,17 @@ class Ledger:
         self._timestamp_ms = max(commit.timestamp_ms, self._timestamp_ms or 0)
 
     def _context(self, events: list[LedgerEvent]) -> CommitContext:
-        return CommitContext(self._bank, self.committee, self.constants, self.semantics_id, self.progress_ms, events)
+        return CommitContext(
+            self._bank,
+            self.committee,
+            self._convicted,
+            self.constants,
+            self.economics,
+            self.semantics_id,
+            self.commit_index,
+            self.progress_ms,
+            events,
+        )
 
     def _advance(self, context: CommitContext, job_id: bytes, touched: set[bytes]) -> None:
         job = self._jobs.get(job_id)
@@ -163,15 +224,13 @@ class Ledger:
             touched.add(job_id)
 
     def _check_supply(self) -> None:
-        bank = self._bank
-        invariant(
-            bank.total() == self._supply, f"supply was {self._supply} and is {bank.total()} at {self.commit_index}"
-        )
+        bank, supply = self._bank, self.supply()
+        invariant(bank.total() == supply, f"supply was {supply} and is {bank.total()} at {self.commit_index}")
         invariant(bank.held == self._jobs.held, f"{bank.held} held for jobs, which account for {self._jobs.held}")
 
     def _combine(self, accounts: Digest, jobs: Digest) -> Digest:
         timestamp_ms = -1 if self._timestamp_ms is None else self._timestamp_ms
-        numbers = struct.pack(
-            "<qqqqq", self._bank.treasury, self._bank.held, self.progress_ms, timestamp_ms, self.commit_index
-        )
-        return hash_bytes("SM/state/v1", self.network, accounts, jobs, numbers)
+        bank = self._bank
+        money = struct.pack("<qqqqq", bank.treasury, bank.held, bank.collected, bank.minted, bank.burned)
+        position = struct.pack("<qqq", self.progress_ms, timestamp_ms, self.commit_index)
+        return hash_bytes("SM/state/v2", self.network, accounts, jobs, money, position, *sorted(self._convicted))

@@ -15,6 +15,8 @@ from synaptic_mesh.ledger.transfers import check_records_untrusted
 
 TRANSACTION_BYTES_MAX = 576 << 10
 """A SubmitJob with the largest manifest; what a block takes is a little more."""
+EVIDENCE_BYTES_MAX = 256 << 10
+"""Two block headers with their references and signatures, of the largest committee."""
 SIGNING_DOMAIN = "SM/transaction/v1"
 
 
@@ -37,6 +39,12 @@ class TransferMany(Action):
     records: bytes
 
 
+class ReportEquivocation(Action):
+    """Show that a validator signed two blocks for one slot. The evidence is consensus' own record of it."""
+
+    evidence: bytes
+
+
 class Stake(Action):
     """Move `amount` from the sender's balance into its stake."""
 
@@ -44,7 +52,9 @@ class Stake(Action):
 
 
 class Unstake(Action):
-    """Move `amount` of unlocked stake back into the sender's balance."""
+    """Move `amount` of unlocked stake back into the sender's balance, after the network's unbonding time. Further stake
+    that begins to unbond starts the time anew for all of it.
+    """
 
     amount: int
 
@@ -160,6 +170,7 @@ ActionUnion = (
     | RevealVerdicts
     | RevealWitness
     | VoteRoot
+    | ReportEquivocation
 )
 
 
