@@ -7,6 +7,7 @@ address it touches was computed by our own planner from static shapes, indices a
 before the backend is trusted.
 """
 
+import contextlib
 import ctypes
 import itertools
 import mmap
@@ -66,6 +67,11 @@ def host_profiles() -> list[Profile]:
     if llvm.get_host_cpu_name() in NARROW_CPUS:
         profiles.sort(key=lambda profile: profile.name == "avx512")
     return profiles
+
+
+HUGE_PAGE_BYTES = 2 << 20
+_PRIVATE: dict[str, int] = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+"""Huge pages are for private memory; Windows knows neither."""
 
 
 class Loaded(NamedTuple):
@@ -231,12 +237,20 @@ class NativeProgram(ArenaProgram):
 
 
 def allocate(size: int) -> Array:
-    """Return `size` bytes of zeros that start on a page, given back when nobody refers to them. Raises ResourceError
-    when there is no memory."""
+    """Return `size` bytes of zeros that start on a page, given back when nobody refers to them; large ones start on a
+    huge page, where the system gives such: a product of two large matrices looks up some thousand pages. Raises
+    ResourceError when there is no memory."""
+    huge = size >= HUGE_PAGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE")
     try:
-        return np.frombuffer(mmap.mmap(-1, size), np.uint8)
+        block = mmap.mmap(-1, size + HUGE_PAGE_BYTES * huge, **_PRIVATE)
+        if huge:
+            with contextlib.suppress(OSError):  # a kernel without huge pages
+                block.madvise(mmap.MADV_HUGEPAGE)
     except OSError as error:
         raise ResourceError(f"no memory for a program of {size} bytes: {error}") from None
+    memory: Array = np.frombuffer(block, np.uint8)
+    start = -memory.ctypes.data % HUGE_PAGE_BYTES if huge else 0
+    return memory[start : start + size]
 
 
 def _cached_slots(slots: Mapping[str, Slot]) -> dict[str, CachedSlot]:

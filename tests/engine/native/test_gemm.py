@@ -38,8 +38,7 @@ def check_all_shapes(profile: Profile, left: bool, right: bool) -> None:
 def test_the_packed_product(monkeypatch: pytest.MonkeyPatch, left: bool, right: bool) -> None:
     monkeypatch.setattr(fusion, "STRIP_RIGHT_ELEMENTS_MAX", 0)
     monkeypatch.setattr(gemm, "K_BLOCK", 100)
-    monkeypatch.setattr(gemm, "ROW_BLOCK_STRIPS", 2)
-    monkeypatch.setattr(gemm, "COLUMN_BLOCK", 48)
+    monkeypatch.setattr(gemm, "ROW_BLOCK_BYTES", 16 << 10)
     for profile in host_profiles():
         check_all_shapes(profile, left, right)
 

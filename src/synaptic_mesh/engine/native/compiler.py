@@ -15,7 +15,7 @@ from synaptic_mesh.engine.lowering import lower
 from synaptic_mesh.engine.native.chain import Chain
 from synaptic_mesh.engine.native.environment import environment_declarations, guarded_entry
 from synaptic_mesh.engine.native.function import Function
-from synaptic_mesh.engine.native.gemm import Layout, gemm_functions, k_block, workspace_bytes
+from synaptic_mesh.engine.native.gemm import Layout, gemm_functions, k_block, row_block, workspace_bytes
 from synaptic_mesh.engine.native.product import Product, emit_product
 from synaptic_mesh.engine.native.profile import Profile
 from synaptic_mesh.engine.native.renderer import LlvmBuilder
@@ -59,8 +59,8 @@ def compile_native(graph: Graph, profile: Profile) -> CompiledNative:
 
 def _workspace_bytes(profile: Profile, graph: Graph, kernel: Kernel) -> int:
     if kernel.kind is KernelKind.GEMM:
-        _, k, n = matmul_extents(graph, kernel.nodes[0])
-        return workspace_bytes(profile, k, n)
+        m, k, _ = matmul_extents(graph, kernel.nodes[0])
+        return workspace_bytes(profile, m, k)
     if kernel.root is not None and 0 not in kernel.shape:
         return _product(graph, kernel, kernel.root).workspace_bytes(profile)
     return 0
@@ -193,8 +193,8 @@ class _Compiler:
             self.names[layout] = functions[-1].name
         arguments = (
             *(f"ptr {left}", f"i64 {p.a_row}", f"i64 {p.a_k}", f"ptr {right}", f"i64 {p.b_k}", f"i64 {p.b_column}"),
-            *(f"ptr {self.plan.offsets[index]}", f"i64 {p.m}", f"i64 {p.k}", f"i64 {p.n}", f"i64 {k_block(p.k)}"),
-            f"ptr {self.plan.workspace}",
+            *(f"ptr {self.plan.offsets[index]}", f"i64 {4 * p.n}", f"i64 {p.m}", f"i64 {p.k}", f"i64 {p.n}"),
+            *(f"i64 {k_block(p.k)}", f"i64 {row_block(self.profile, p.m, p.k)}", f"ptr {self.plan.workspace}"),
         )
         return f"{self.names[layout]}({', '.join(arguments)})"
 
