@@ -24,6 +24,8 @@ bench = typer.Typer(
     no_args_is_help=True, help="Measure, next to what people use. Every record names commit and machine."
 )
 app.add_typer(bench, name="bench")
+dag = typer.Typer(no_args_is_help=True, help="Look at the order: what the commit rule decides.")
+app.add_typer(dag, name="dag")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (schemas: docs/cli.md).")]
 Backend = Annotated[str, typer.Option("--backend", help="wasm, native, auto or reference; their bits are equal.")]
@@ -165,6 +167,18 @@ def doctor(as_json: Json = False) -> None:
         raise typer.Exit(verb.run(as_json))
 
 
+@dag.command("decide")
+def dag_decide(
+    file: Annotated[Path, typer.Argument(help="A drawn DAG in JSON, or - for standard input (docs/cli.md).")],
+    as_json: Json = False,
+) -> None:
+    """Print what the committer decides on a drawn DAG: JSON either way, with --json its schema too."""
+    from synaptic_mesh.cli import dag as verb
+
+    with reported(as_json):
+        raise typer.Exit(verb.decide(file, as_json))
+
+
 @bench.command("engine")
 def bench_engine(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer repetitions, no torch.compile.")] = False,
@@ -181,6 +195,25 @@ def bench_engine(
     with reported(as_json):
         settings = Settings(quick, tuple(case or ()), backend, core_type)
         raise typer.Exit(verb.run_engine(settings, output, as_json))
+
+
+@bench.command("ledger")
+def bench_ledger(
+    validators: Annotated[int, typer.Option(min=1, max=16, help="Validator processes.")] = 4,
+    seconds: Annotated[float, typer.Option(min=1, help="Length of one load.")] = 8.0,
+    soak: Annotated[float, typer.Option(min=0, help="Then half load for this many seconds, watching memory.")] = 0.0,
+    round_delay: Annotated[int | None, typer.Option(min=1, max=1_000, help="Least ms between own blocks.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Short loads: saturation and half of it.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the record here too.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Transfers through real validator processes: mutual TLS, fsync on, loads from client processes up to saturation."""
+    from synaptic_mesh.bench.ledger_suite import ledger_settings
+    from synaptic_mesh.cli import bench as verb
+
+    with reported(as_json):
+        settings = ledger_settings(validators, seconds, soak, round_delay, is_quick=quick)
+        raise typer.Exit(verb.run_ledger(settings, output, as_json))
 
 
 def main() -> None:
