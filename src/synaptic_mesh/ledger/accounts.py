@@ -4,55 +4,22 @@ Money is in one of five places: an account's balance, an account's stake (part o
 held for jobs (escrow and pay that has not vested), collected (fees on their way to validators), or the treasury. Every
 method of `Bank` but `mint` and `burn` moves it from one to another; the bank keeps the five totals as it goes, so that
 the supply can be checked at every commit without visiting each account.
-
-Accounts lie in one table of 80-byte rows in the order of their opening; 256 rows are a page, and the state root hashes
-the pages that changed. So thousands of transfers at once are a few operations on columns, and their share of the root
-is the cost of hashing 20 KiB for each page they touch.
 """
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from msgspec.structs import astuple, replace
+from msgspec.structs import replace
 
-from synaptic_mesh.base.codec import Record
-from synaptic_mesh.base.digests import hash_bytes
 from synaptic_mesh.base.errors import invariant
 from synaptic_mesh.base.ids import PEER_ID_BYTES, Digest, short
+from synaptic_mesh.ledger.account_table import EMPTY_ACCOUNT, Account, AccountTable
 from synaptic_mesh.ledger.amounts import AMOUNT_MAX, SUPPLY_MAX, format_amount
-from synaptic_mesh.ledger.merkle import MerkleTable
 from synaptic_mesh.ledger.reject import LedgerReject
 
 ACCOUNTS_MAX = 1 << 20
 """Accounts in the state, 80 bytes each. An account is opened by the first transfer to it and is never removed."""
-PAGE_ACCOUNTS = 256
-"""Accounts whose rows are hashed together."""
-COLUMNS = ("balance", "stake", "locked", "nonce", "unbonding", "release")
-ROW = np.dtype([("peer", f"V{PEER_ID_BYTES}"), *((name, "<i8") for name in COLUMNS)])
-PAGES_DOMAIN = "SM/accounts/v2"
-
-
-class Account(Record):
-    """What one key owns. `locked` is the part of `stake` that cannot be withdrawn or locked again: voting stake for the
-    epoch, and stake behind unresolved updates. `unbonding` is another part of it, on its way to the balance, where it
-    arrives with the commit `release`. `nonce` is that of the next transaction.
-    """
-
-    balance: int = 0
-    stake: int = 0
-    locked: int = 0
-    nonce: int = 0
-    unbonding: int = 0
-    release: int = 0
-
-    @property
-    def unlocked(self) -> int:
-        """Stake that is free to be locked or withdrawn."""
-        return self.stake - self.locked - self.unbonding
-
-
-EMPTY_ACCOUNT = Account()
 
 
 class Bank:
@@ -63,10 +30,7 @@ class Bank:
     """
 
     def __init__(self, accounts: Mapping[bytes, Account]) -> None:
-        self._index: dict[bytes, int] = {}  # account -> its row
-        self._use(np.zeros(PAGE_ACCOUNTS, ROW))
-        self._dirty = np.zeros(1, np.bool_)  # by page
-        self._pages = MerkleTable(PAGES_DOMAIN)
+        self._table = AccountTable()
         self.balances = 0
         self.stakes = 0
         self._releases: dict[bytes, int] = {}  # account that is unbonding -> commit, ascending by commit
@@ -76,32 +40,32 @@ class Bank:
         self.minted = 0
         self.burned = 0
         for peer in sorted(accounts):
-            self._set(self._open(peer), accounts[peer])
+            self._set(self._table.open(peer), accounts[peer])
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._table)
 
     def __contains__(self, peer: bytes) -> bool:
-        return peer in self._index
+        return peer in self._table
 
     def get(self, peer: bytes) -> Account:
         """Return the account; one that was never opened is empty."""
-        row = self._index.get(peer)
-        return EMPTY_ACCOUNT if row is None else self._at(row)
+        row = self._table.row(peer)
+        return EMPTY_ACCOUNT if row is None else self._table.get(row)
 
     def nonce(self, peer: bytes) -> int:
         """Return the account's next nonce, 0 for one that was never opened."""
-        row = self._index.get(peer)
-        return 0 if row is None else self._nonce.item(row)
+        row = self._table.row(peer)
+        return 0 if row is None else self._table.nonce.item(row)
 
     def balance(self, peer: bytes) -> int:
         """Return the account's balance, 0 for one that was never opened."""
-        row = self._index.get(peer)
-        return 0 if row is None else self._balance.item(row)
+        row = self._table.row(peer)
+        return 0 if row is None else self._table.balance.item(row)
 
     def peers(self) -> tuple[bytes, ...]:
         """Return the ids of all accounts, ascending."""
-        return tuple(sorted(self._index))
+        return self._table.peers()
 
     def total(self) -> int:
         """Return the supply according to the running totals."""
@@ -109,9 +73,9 @@ class Bank:
 
     def consume_nonce(self, peer: bytes) -> None:
         """The account's next nonce is one higher."""
-        row = self._index[peer]
-        self._nonce[row] = self._nonce.item(row) + 1
-        self._dirty[row // PAGE_ACCOUNTS] = True
+        row = self._table.open(peer)
+        self._table.nonce[row] = self._table.nonce.item(row) + 1
+        self._table.touch(row)
 
     # What transactions ask for.
 
@@ -122,9 +86,10 @@ class Bank:
         old = self.get(peer)
         from_balance = min(fee, old.balance)
         from_stake = min(fee - from_balance, old.unlocked)
-        if from_balance or from_stake:
-            self._put(peer, replace(old, balance=old.balance - from_balance, stake=old.stake - from_stake))
-            self.collected += from_balance + from_stake
+        self._add_balance(peer, -from_balance)
+        if from_stake:
+            self._put(peer, replace(self.get(peer), stake=old.stake - from_stake))
+        self.collected += from_balance + from_stake
         return from_balance + from_stake
 
     def transfer(self, sender: bytes, recipient: bytes, amount: int, opening_fee: int = 0) -> int:
@@ -143,10 +108,10 @@ class Bank:
         for receiver in receivers:
             if len(receiver) != PEER_ID_BYTES:
                 raise LedgerReject(f"recipient has {len(receiver)} bytes, an account id has {PEER_ID_BYTES}")
-        new = {receiver: None for receiver in receivers if receiver not in self._index}
+        new = {receiver: None for receiver in receivers if receiver not in self._table}
         total, fees = sum(amounts), opening_fee * len(new)
         self._check_balance(sender, total + fees)
-        if len(self._index) + len(new) > ACCOUNTS_MAX:
+        if len(self._table) + len(new) > ACCOUNTS_MAX:
             first = short(next(iter(new)))
             raise LedgerReject(f"cannot open account {first}: the ledger holds {ACCOUNTS_MAX} accounts")
         self._add_balance(sender, -total - fees)
@@ -190,7 +155,7 @@ class Bank:
 
     def rows(self, peers: Sequence[bytes]) -> list[int | None]:
         """Return each account's row, None for one that is not open."""
-        return list(map(self._index.get, peers))
+        return self._table.rows(peers)
 
     def settle(
         self,
@@ -206,20 +171,21 @@ class Bank:
         add up to amounts and fees, and every balance covers its debit without what arrives: the caller saw to both.
         """
         invariant(fees <= sum(debits.values()) <= self.balances, "settling more than there is in balances")
+        table = self._table
         if None in rows:
-            rows = [self._open(peer) if row is None else row for peer, row in zip(receivers, rows, strict=True)]
+            rows = [table.open(peer) if row is None else row for peer, row in zip(receivers, rows, strict=True)]
         for peer, debit in debits.items():
-            row = self._index[peer]
-            left = self._balance.item(row) - debit
+            row = table.open(peer)
+            left = table.balance.item(row) - debit
             invariant(left >= 0, "settling more than a balance")
-            self._balance[row] = left
-            self._nonce[row] = nonces[peer]
-            self._dirty[row // PAGE_ACCOUNTS] = True
+            table.balance[row] = left
+            table.nonce[row] = nonces[peer]
+            table.touch(row)
         at = np.array(rows, dtype=np.int64)
+        np.add.at(table.balance, at, amounts)  # exact: no balance passes the supply, which is below 2^62
+        table.touch_all(at)
         self.balances -= fees
         self.collected += fees
-        np.add.at(self._balance, at, amounts)  # exact: no balance passes the supply, which is below 2^62
-        self._dirty[at // PAGE_ACCOUNTS] = True
 
     # What the ledger's transitions do.
 
@@ -299,45 +265,16 @@ class Bank:
     # State root and checks.
 
     def root(self) -> Digest:
-        """Return the Merkle root over all pages in order; only changed ones are hashed again."""
-        for page in np.flatnonzero(self._dirty).tolist():
-            self._pages.set(page, self._page_leaf(page))
-        self._dirty[:] = False
-        return self._pages.root()
+        """Return the root of the table of accounts; only what changed is hashed again."""
+        return self._table.root()
 
-    def leaves(self) -> list[Digest]:
-        """Return every page's leaf, computed anew in order."""
-        return [self._page_leaf(page) for page in range(-(-len(self._index) // PAGE_ACCOUNTS))]
+    def recomputed_root(self) -> Digest:
+        """Return the same root from scratch."""
+        return self._table.recomputed_root()
 
     def recount(self) -> int:
         """Return the supply by visiting every account."""
-        count = len(self._index)
-        owned: int = sum(self._balance[:count].tolist()) + sum(self._stake[:count].tolist())
-        return owned + self.held + self.collected + self.treasury
-
-    def _page_leaf(self, page: int) -> Digest:
-        end = min((page + 1) * PAGE_ACCOUNTS, len(self._index))
-        return hash_bytes("SM/account-page/v1", self._bytes[page * PAGE_ACCOUNTS * ROW.itemsize : end * ROW.itemsize])
-
-    def _use(self, table: npt.NDArray[np.void]) -> None:
-        self._table = table
-        self._bytes = table.data.cast("B")
-        self._columns: tuple[npt.NDArray[np.int64], ...] = tuple(table[name] for name in COLUMNS)
-        self._balance, self._stake, _, self._nonce, _, _ = self._columns
-
-    def _open(self, peer: bytes) -> int:
-        """Return the row of an account that may be new."""
-        row = self._index.get(peer)
-        if row is not None:
-            return row
-        row = len(self._index)
-        if row == len(self._table):
-            self._use(np.concatenate([self._table, np.zeros(row, ROW)]))
-            self._dirty = np.concatenate([self._dirty, np.zeros(len(self._dirty), np.bool_)])
-        self._index[peer] = row
-        self._table["peer"][row] = peer
-        self._dirty[row // PAGE_ACCOUNTS] = True
-        return row
+        return self._table.owned() + self.held + self.collected + self.treasury
 
     def _check_balance(self, peer: bytes, amount: int) -> None:
         balance = self.balance(peer)
@@ -347,21 +284,18 @@ class Bank:
             )
 
     def _add_balance(self, peer: bytes, amount: int) -> None:
-        row = self._open(peer)
-        balance = self._balance.item(row) + amount
+        row = self._table.open(peer)
+        balance = self._table.balance.item(row) + amount
         invariant(0 <= balance <= SUPPLY_MAX, "an account left its range")
-        self._balance[row] = balance
-        self._dirty[row // PAGE_ACCOUNTS] = True
+        self._table.balance[row] = balance
+        self._table.touch(row)
         self.balances += amount
 
-    def _at(self, row: int) -> Account:
-        return Account(*[column.item(row) for column in self._columns])
-
     def _put(self, peer: bytes, new: Account) -> None:
-        self._set(self._open(peer), new)
+        self._set(self._table.open(peer), new)
 
     def _set(self, row: int, new: Account) -> None:
-        old = self._at(row)
+        old = self._table.get(row)
         invariant(
             0 <= new.balance <= SUPPLY_MAX
             and min(new.locked, new.unbonding) >= 0
@@ -370,9 +304,7 @@ class Bank:
         )
         self.balances += new.balance - old.balance
         self.stakes += new.stake - old.stake
-        for column, value in zip(self._columns, astuple(new), strict=True):
-            column[row] = value
-        self._dirty[row // PAGE_ACCOUNTS] = True
+        self._table.set(row, new)
 
 
 def check_amount(amount: int) -> None:

@@ -11,7 +11,7 @@ from synaptic_mesh.base.digests import hash_bytes
 from synaptic_mesh.base.errors import LocalError, PeerError
 from synaptic_mesh.base.ids import DIGEST_BYTES, PEER_ID_BYTES, NetworkId, PeerId, short
 from synaptic_mesh.identity.committee import COMMITTEE_SIZE_MAX, Committee, committee_of
-from synaptic_mesh.ledger.accounts import Account
+from synaptic_mesh.ledger.account_table import Account
 from synaptic_mesh.ledger.amounts import SUPPLY_MAX
 from synaptic_mesh.ledger.economics import Economics, check_economics
 

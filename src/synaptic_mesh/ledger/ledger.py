@@ -17,11 +17,12 @@ import struct
 
 import msgspec
 
-from synaptic_mesh.base.digests import hash_bytes, merkle_root
+from synaptic_mesh.base.digests import hash_bytes
 from synaptic_mesh.base.errors import LocalError, invariant
 from synaptic_mesh.base.ids import Digest, NetworkId, short
 from synaptic_mesh.identity.committee import Committee
-from synaptic_mesh.ledger.accounts import PAGES_DOMAIN, Account, Bank
+from synaptic_mesh.ledger.account_table import Account
+from synaptic_mesh.ledger.accounts import Bank
 from synaptic_mesh.ledger.admission import check_manifest
 from synaptic_mesh.ledger.amounts import format_amount
 from synaptic_mesh.ledger.context import CommitContext
@@ -186,8 +187,7 @@ class Ledger:
 
     def recomputed_state_root(self) -> Digest:
         """Return the same root from scratch: the definition, and a check on the incremental one."""
-        accounts = merkle_root(self._bank.leaves(), PAGES_DOMAIN)
-        return self._combine(accounts, self._jobs.recomputed_root())
+        return self._combine(self._bank.recomputed_root(), self._jobs.recomputed_root())
 
     def recounted_supply(self) -> int:
         """Return the supply by visiting every account."""

@@ -17,7 +17,7 @@ import msgspec
 from synaptic_mesh.base.codec import encode
 from synaptic_mesh.base.errors import PeerError
 from synaptic_mesh.base.ids import PeerId, short
-from synaptic_mesh.ledger.accounts import Account
+from synaptic_mesh.ledger.account_table import Account
 from synaptic_mesh.ledger.events import TransactionApplied
 from synaptic_mesh.node.checks import Checks, Verdict
 from synaptic_mesh.node.messages import (
