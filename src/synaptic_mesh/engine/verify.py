@@ -14,7 +14,7 @@ from synaptic_mesh.engine.ir import (
     Node,
     Op,
 )
-from synaptic_mesh.engine.rules.rule import OPERANDS_MAX, need
+from synaptic_mesh.engine.rules.rule import OPERANDS_MAX
 from synaptic_mesh.engine.rules.table import RULES
 
 
@@ -29,37 +29,53 @@ def verify(graph: Graph) -> None:
 
 def verify_node(node: Node, index: int, nodes: Sequence[Node]) -> None:
     """Check laws 1, 2, 3, 7 and 8 for the node that stands (or is about to stand) at `index`. Raises LocalError."""
-    rule = RULES[node.op]
     try:
-        _need_arity(node, rule.arity)
-        need(all(0 <= i < index for i in node.inputs), f"operands {node.inputs} are not earlier nodes")
-        need(len(node.shape) <= RANK_MAX, f"rank of {node.shape} is over {RANK_MAX}")
-        need(all(extent >= 0 for extent in node.shape), f"shape {node.shape} has a negative extent")
-        need(
-            all(extent <= ELEMENTS_MAX for extent in node.shape), f"shape {node.shape} is over {ELEMENTS_MAX} elements"
-        )
-        need(node.size <= ELEMENTS_MAX, f"shape {node.shape} is over {ELEMENTS_MAX} elements")
-        for field in Attributes.__struct_fields__:
-            unused = field not in rule.attributes and getattr(node.attributes, field) != getattr(NO_ATTRIBUTES, field)
-            need(not unused, f"does not use attribute {field}")
-        operands = [nodes[i] for i in node.inputs]
-        if operands:
-            need(operands[0].dtype in rule.dtypes, f"does not take {operands[0].dtype.value}")
-        shape, dtype = rule.derive(node, operands)
-        need(
-            node.shape == shape and node.dtype is dtype,
-            f"must be {dtype.value} {shape}, not {node.dtype.value} {node.shape}",
-        )
+        _verify_node(node, index, nodes)
     except ValueError as error:
         raise LocalError(f"node %{index} {node.op.value}: {error}") from None
+
+
+def _verify_node(node: Node, index: int, nodes: Sequence[Node]) -> None:
+    """Raise ValueError for a node that breaks the law. Every traced node passes here several times, so a reason is
+    put into words only when there is one."""
+    rule = RULES[node.op]
+    _need_arity(node, rule.arity)
+    for operand in node.inputs:
+        if not 0 <= operand < index:
+            raise ValueError(f"operands {node.inputs} are not earlier nodes")
+    _verify_shape(node)
+    if node.attributes is not NO_ATTRIBUTES:
+        for field in Attributes.__struct_fields__:
+            if field not in rule.attributes and getattr(node.attributes, field) != getattr(NO_ATTRIBUTES, field):
+                raise ValueError(f"does not use attribute {field}")
+    operands = [nodes[i] for i in node.inputs]
+    if operands and operands[0].dtype not in rule.dtypes:
+        raise ValueError(f"does not take {operands[0].dtype.value}")
+    shape, dtype = rule.derive(node, operands)
+    if node.shape != shape or node.dtype is not dtype:
+        raise ValueError(f"must be {dtype.value} {shape}, not {node.dtype.value} {node.shape}")
+
+
+def _verify_shape(node: Node) -> None:
+    shape = node.shape
+    if len(shape) > RANK_MAX:
+        raise ValueError(f"rank of {shape} is over {RANK_MAX}")
+    for extent in shape:
+        if extent < 0:
+            raise ValueError(f"shape {shape} has a negative extent")
+        if extent > ELEMENTS_MAX:
+            raise ValueError(f"shape {shape} is over {ELEMENTS_MAX} elements")
+    if node.size > ELEMENTS_MAX:
+        raise ValueError(f"shape {shape} is over {ELEMENTS_MAX} elements")
 
 
 def _need_arity(node: Node, arity: int | None) -> None:
     count = len(node.inputs)
     if arity is None:
-        need(1 <= count <= OPERANDS_MAX, f"takes 1 to {OPERANDS_MAX} operands, got {count}")
-    else:
-        need(count == arity, f"takes {arity} operands, got {count}")
+        if not 1 <= count <= OPERANDS_MAX:
+            raise ValueError(f"takes 1 to {OPERANDS_MAX} operands, got {count}")
+    elif count != arity:
+        raise ValueError(f"takes {arity} operands, got {count}")
 
 
 def _verify_inputs(graph: Graph) -> None:
