@@ -23,6 +23,7 @@ LAYERS = {
     "storage": 5,
     "workers": 5,
     "node": 6,
+    "facade": 7,
     "sim": 7,
     "bench": 8,
     "demo": 8,

@@ -9,6 +9,7 @@ they are used:
         return Dense(10)(scope.child("second"), x)
 """
 
+import math
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -29,6 +30,11 @@ class Parameter(msgspec.Struct, frozen=True):
     shape: Shape
     initializer: Initializer
 
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
 
 class Record(msgspec.Struct):
     """What a network asked for, in the order in which it did."""
@@ -39,6 +45,8 @@ class Record(msgspec.Struct):
     tensors: dict[str, Tensor] = msgspec.field(default_factory=dict)
     after: dict[str, Tensor] = msgspec.field(default_factory=dict)
     """State after the step."""
+    trail: list[tuple[str, str, Shape]] = msgspec.field(default_factory=list)
+    """(place, kind, shape of the result) of each layer, as they were called: what a summary shows."""
 
 
 class Scope:

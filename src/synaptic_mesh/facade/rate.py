@@ -1,0 +1,33 @@
+"""The learning rate of an optimizer, looked up and changed through whatever is wrapped around it."""
+
+import msgspec
+
+from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.engine.gradient_rules import ClipByGlobalNorm, ClipByValue, WeightDecay
+from synaptic_mesh.engine.optimizers import Optimizer
+from synaptic_mesh.engine.schedules import Schedule
+
+Wrapper = ClipByGlobalNorm | ClipByValue | WeightDecay
+
+
+def rate_of(optimizer: Optimizer) -> float:
+    """Return the rate. Raises LocalError when a schedule or the optimizer itself decides it."""
+    while isinstance(optimizer, Wrapper):
+        optimizer = optimizer.optimizer
+    rate = getattr(optimizer, "learning_rate", None)
+    if isinstance(rate, Schedule):
+        raise LocalError("a schedule decides the learning rate step by step; leave out callbacks that change it")
+    if rate is None:
+        raise LocalError(f"{type(optimizer).__name__} finds its own steps and has no learning rate")
+    return float(rate)
+
+
+def with_rate(optimizer: Optimizer, rate: float) -> Optimizer:
+    """Return the same optimizer with another rate. Raises LocalError as `rate_of`."""
+    if isinstance(optimizer, Wrapper):
+        return msgspec.structs.replace(optimizer, optimizer=with_rate(optimizer.optimizer, rate))
+    rate_of(optimizer)
+    if not rate >= 0:
+        raise LocalError(f"learning rate {rate} must be at least 0")
+    changed: Optimizer = msgspec.structs.replace(optimizer, learning_rate=rate)  # type: ignore[type-var]
+    return changed

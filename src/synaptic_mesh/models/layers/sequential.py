@@ -1,0 +1,88 @@
+"""One layer after the other, sums with a shortcut, and the union of all layers that a saved network can name."""
+
+import msgspec
+
+from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.engine.trace import Tensor
+from synaptic_mesh.models.layers.activation import Activation
+from synaptic_mesh.models.layers.dense import Dense
+from synaptic_mesh.models.layers.embedding import Embedding, PositionEmbedding
+from synaptic_mesh.models.layers.normalization import BatchNorm, LayerNorm, RMSNorm
+from synaptic_mesh.models.layers.shape import Flatten, Reshape
+from synaptic_mesh.models.scope import Network, Scope
+
+LAYERS_MAX = 1024
+
+
+class Sequential(msgspec.Struct, frozen=True, tag="sequential"):
+    """The layers in order. Layer i has the scope "<kind><i>": "dense0", "layer_norm1", ..."""
+
+    layers: tuple["AnyLayer", ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.layers) <= LAYERS_MAX:
+            raise LocalError(f"Sequential of {len(self.layers)} layers must have 1 to {LAYERS_MAX}")
+        msgspec.structs.force_setattr(self, "layers", tuple(self.layers))  # a list is what most people write
+
+    def __call__(self, scope: Scope, x: Tensor) -> Tensor:
+        """Raises LocalError naming the layer that x does not fit."""
+        return run_layers(self.layers, scope, x)
+
+
+class Residual(msgspec.Struct, frozen=True, tag="residual"):
+    """x plus what the layers make of it; they keep its shape. He et al. 2016, arXiv:1512.03385."""
+
+    layers: tuple["AnyLayer", ...]
+
+    def __call__(self, scope: Scope, x: Tensor) -> Tensor:
+        """Raises LocalError when the layers change the shape."""
+        result = run_layers(self.layers, scope, x)
+        if result.shape != x.shape:
+            raise LocalError(f"Residual: the layers turn {x.shape} into {result.shape}, which cannot be added to it")
+        return x + result
+
+
+AnyLayer = (
+    Dense
+    | Activation
+    | Flatten
+    | Reshape
+    | Embedding
+    | PositionEmbedding
+    | LayerNorm
+    | RMSNorm
+    | BatchNorm
+    | Sequential
+    | Residual
+)
+
+
+def sequential(*layers: AnyLayer) -> Sequential:
+    """Return the layers as one network: sequential(Dense(32, "relu"), Dense(10))."""
+    return Sequential(tuple(layers))
+
+
+def run_layers(layers: tuple[AnyLayer, ...], scope: Scope, x: Tensor) -> Tensor:
+    """Return what the last layer gives. Raises LocalError naming the place of the layer that fails."""
+    for index, layer in enumerate(layers):
+        kind = str(layer.__struct_config__.tag)
+        inner = scope.child(f"{kind}{index}")
+        try:
+            x = layer(inner, x)
+        except LocalError as error:
+            raise LocalError(f"{inner.prefix.rstrip('/')}: {error}") from None
+        scope.record.trail.append((inner.prefix.rstrip("/"), kind, x.shape))
+    return x
+
+
+def encode_network(network: Network) -> str | None:
+    """Return a network of layers as JSON, or None for one that is a Python function."""
+    return msgspec.json.encode(network).decode() if isinstance(network, Sequential) else None
+
+
+def decode_network(text: str) -> Sequential:
+    """Return the network that `encode_network` wrote. Raises LocalError when the text is something else."""
+    try:
+        return msgspec.json.decode(text, type=Sequential)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise LocalError(f"the network's description cannot be read: {error}") from None

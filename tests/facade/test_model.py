@@ -1,0 +1,206 @@
+"""Model: fit, predict, evaluate, save and load, the same on every backend, and one sentence for what does not fit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.engine.gradient_rules import ClipByGlobalNorm
+from synaptic_mesh.engine.optimizers import SGD, AdamW
+from synaptic_mesh.engine.schedules import cosine
+from synaptic_mesh.engine.trace import Tensor
+from synaptic_mesh.facade.model import Model
+from synaptic_mesh.models.layers.dense import Dense
+from synaptic_mesh.models.layers.embedding import Embedding
+from synaptic_mesh.models.layers.normalization import BatchNorm, LayerNorm
+from synaptic_mesh.models.layers.sequential import Sequential, sequential
+from synaptic_mesh.models.layers.shape import Flatten
+from synaptic_mesh.models.scope import Scope
+
+GENERATOR = np.random.default_rng(3)
+X = GENERATOR.normal(size=(90, 4)).astype(np.float32)
+CLASSES = np.array(["ant", "bee", "cat"])
+Y = CLASSES[np.argmax(X[:, :3], axis=1)]
+
+
+def classifier(**options: object) -> Model:
+    options = {"seed": 5, "optimizer": AdamW(0.05), **options}
+    return Model(sequential(Dense(16, "relu"), Dense(3)), **options)  # type: ignore[arg-type]
+
+
+def test_learns_labels_of_any_kind() -> None:
+    model = classifier()
+    history = model.fit(X, Y, epochs=20, batch_size=16)
+    assert history["loss"][-1] < 0.3 * history["loss"][0]
+    assert history.epoch == list(range(20))
+    assert model.score(X, Y) > 0.9
+    assert set(model.predict(X)) <= set(CLASSES)
+    probabilities = model.predict_proba(X)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    assert (CLASSES[probabilities.argmax(axis=1)] == model.predict(X)).all()
+    found = model.evaluate(X, Y)
+    assert found["accuracy"] == model.score(X, Y)
+    np.testing.assert_allclose(
+        found["loss"], -np.log(probabilities[np.arange(90), np.searchsorted(CLASSES, Y)]).mean(), 1e-4
+    )
+
+
+def test_learns_numbers() -> None:
+    x = np.linspace(-2, 2, 64)[:, None]
+    model = Model(sequential(Dense(32, "tanh"), Dense(1)), loss="mse", optimizer=AdamW(0.02), seed=1)
+    model.fit(x, np.sin(2 * x[:, 0]), epochs=80, batch_size=16)
+    assert model.score(x, np.sin(2 * x[:, 0])) > 0.95
+    assert model.predict(x).shape == (64,)
+    error = model.predict(x) - np.sin(2 * x[:, 0])
+    np.testing.assert_allclose(model.evaluate(x, np.sin(2 * x[:, 0]))["mae"], np.abs(error).mean(), rtol=1e-4)
+
+
+def test_learns_two_sides() -> None:
+    y = (X[:, 0] > 0).astype(int)
+    model = Model(sequential(Dense(1)), loss="binary_cross_entropy", optimizer=SGD(1.0))
+    model.fit(X, y, epochs=10)
+    assert model.score(X, y) > 0.95
+    assert ((model.predict_proba(X)[:, 0] > 0.5) == model.predict(X)).all()
+
+
+def test_bits_are_equal_on_every_backend_and_run() -> None:
+    network = Sequential([Dense(8, "gelu"), LayerNorm(), BatchNorm(), Dense(3)])
+    optimizer = ClipByGlobalNorm(AdamW(cosine(0.05, 12, warmup=2)), 1.0)
+
+    def trained(backend: str, parts: tuple[int, ...] = (2,)) -> dict[str, bytes]:
+        model = Model(network, optimizer=optimizer, seed=2, backend=backend)
+        for epochs in parts:
+            model.fit(X[:50], Y[:50], epochs=epochs, batch_size=16, class_weight="balanced")
+        assert model.session.values()["rate/step"] == 8
+        return {name: value.tobytes() for name, value in model.get_values().items()}
+
+    assert trained("wasm") == trained("reference") == trained("wasm", (1, 1))
+
+
+def test_row_order_depends_on_seed_and_epoch_only() -> None:
+    one, two = classifier(), classifier()
+    one.fit(X, Y, epochs=2)
+    two.fit(X, Y)
+    two.fit(X, Y)
+    assert one.get_values()["dense0/weight"].tobytes() == two.get_values()["dense0/weight"].tobytes()
+    three = classifier(seed=6)
+    three.fit(X, Y, epochs=2)
+    assert one.get_values()["dense0/weight"].tobytes() != three.get_values()["dense0/weight"].tobytes()
+
+
+def test_weights_of_rows() -> None:
+    """A weight of 0 is as good as a row left out; class weights are weights of rows."""
+    kept = Y != "cat"
+    weighted, fewer = classifier(), classifier()
+    for model, rows in ((weighted, slice(None)), (fewer, kept)):
+        model.fit(
+            X[rows],
+            Y[rows] if model is fewer else Y,
+            epochs=1,
+            batch_size=90,
+            shuffle=False,
+            class_weight={"cat": 0.0} if model is weighted else None,
+        )
+    assert weighted.classes_ is not None
+    fewer_values, values = fewer.get_values(), weighted.get_values()
+    np.testing.assert_allclose(values["dense0/weight"], fewer_values["dense0/weight"], atol=1e-5)
+    sampled = classifier()
+    sampled.fit(X, Y, epochs=1, batch_size=90, shuffle=False, sample_weight=kept)
+    assert sampled.get_values()["dense0/weight"].tobytes() == values["dense0/weight"].tobytes()
+
+
+def test_validation_rows_are_the_last_and_not_trained_on() -> None:
+    model, same = classifier(), classifier()
+    history = model.fit(X, Y, epochs=2, validation_split=0.2)
+    again = same.fit(X[:72], Y[:72], epochs=2, validation_data=(X[72:], Y[72:]))
+    assert history.history == again.history
+    assert history["val_loss"][-1] == model.evaluate(X[72:], Y[72:])["loss"]
+
+
+def test_plain_python_is_a_network() -> None:
+    def network(scope: Scope, x: Tensor) -> Tensor:
+        hidden = Dense(8, "tanh")(scope.child("shared"), x)
+        again = Dense(8, "tanh")(scope.child("second"), hidden)
+        return Dense(3)(scope.child("last"), hidden + again)
+
+    model = Model(network, seed=1)
+    model.fit(X, Y, epochs=1)
+    assert [name for name in model.parameters if name.endswith("weight")] == [
+        "shared/weight", "second/weight", "last/weight",
+    ]  # fmt: skip
+    assert "function" in str(model.summary())
+
+
+def test_tokens() -> None:
+    words = GENERATOR.integers(0, 7, size=(60, 3))
+    y = (words == 2).any(axis=1)
+    model = Model(sequential(Embedding(7, 4), Flatten(), Dense(8, "relu"), Dense(2)), optimizer=AdamW(0.02), seed=1)
+    model.fit(words, y, epochs=30)
+    assert model.score(words, y) > 0.95
+    assert model.predict(words).dtype == bool
+    with pytest.raises(LocalError, match="X of 60 rows has no prediction: .*index"):
+        model.predict(words + 5)
+
+
+def test_save_and_load_go_on_exactly(tmp_path: Path) -> None:
+    model = classifier()
+    model.fit(X, Y, epochs=2)
+    path = model.save(tmp_path)
+    loaded = Model.load(path)
+    assert loaded.scores(X).tobytes() == model.scores(X).tobytes()
+    assert (loaded.predict(X) == model.predict(X)).all()
+    for each in (model, loaded):
+        each.fit(X, Y, epochs=1)
+    assert loaded.scores(X).tobytes() == model.scores(X).tobytes()
+    assert model.save(tmp_path / "a.safetensors").read_bytes() == loaded.save(tmp_path / "b.safetensors").read_bytes()
+
+
+def test_a_model_says_what_it_is() -> None:
+    model = classifier()
+    assert "not yet fitted" in repr(model)
+    assert "<code>" in model._repr_html_()
+    model = classifier(input_shape=(4,))
+    summary = model.summary()
+    assert [(line.name, line.shape, line.parameters) for line in summary.lines] == [
+        ("dense0", (16,), 80),
+        ("dense1", (3,), 51),
+    ]
+    assert "131 parameters are trained" in str(summary)
+    assert "<table>" in model._repr_html_()
+
+
+def fitted() -> Model:
+    model = classifier()
+    model.fit(X, Y)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda: classifier().predict(X), "no parameters yet: fit it, or give input_shape="),
+        (lambda: classifier().fit(X, Y[:5]), "X has 90 rows and y has 5; they must be equal"),
+        (lambda: classifier().fit(X, Y, epochs=0), "epochs 0 and batch_size 32 must be at least 1"),
+        (lambda: classifier().fit(X, np.eye(3)[GENERATOR.integers(0, 3, 90)]), r"pass labels, as y\.argmax"),
+        (
+            lambda: classifier().fit(X, np.arange(90) % 4),
+            r"y holds 4 classes, the network has 3 outputs: end it with De",
+        ),
+        (lambda: classifier().fit(X, Y, class_weight={"dog": 1}), "class_weight 'dog': 1 needs a class of y"),
+        (lambda: classifier().fit(X, Y, sample_weight=-np.ones(90)), "must be 90 numbers of at least 0"),
+        (lambda: classifier().fit(X, Y, validation_split=0.005), "leaves nothing on one side"),
+        (lambda: classifier().fit(X * 1e38, Y), "epoch 1, batch 1: .* lower the learning rate"),
+        (lambda: classifier(loss="mse").fit(X, Y), "y row 1 is '.*', which is not a number"),
+        (lambda: classifier(loss="mse").fit(X, np.ones(90)), r"y has shape \(90,\), the network gives \(90, 3\)"),
+        (lambda: classifier(loss="l2"), "loss 'l2' is not known; choose one of cross_entropy"),
+        (lambda: classifier(metrics=["f1"]), "metric 'f1' is not known"),
+        (lambda: fitted().predict(X[:, :3]), r"X has rows of shape \(3,\), the model takes \(4,\)"),
+        (lambda: fitted().evaluate(X, np.full(90, "dog")), "label .*'dog'.* is not among the model's classes ant, bee"),
+        (lambda: fitted().set_values({"dense0/bias": np.zeros(2)}), r"'dense0/bias' of shape \(2,\) does not fit"),
+        (lambda: Model(sequential(Dense(3, "rely")), input_shape=(2,)), "dense0: activation 'rely' is not known"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(act, message) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(LocalError, match=message):
+        act()
