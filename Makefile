@@ -8,6 +8,7 @@ STAMP := $(VENV)/.installed
 RIVALS := .venv-rivals
 SEED ?= 1
 SEEDS ?= 1000
+COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -37,10 +38,10 @@ format: $(STAMP) ## Rewrite the sources in the house format
 	@$(BIN)/ruff check --fix .
 
 sim: $(STAMP) ## Replay one simulated consensus run: make sim SEED=7
-	@$(BIN)/python -m synaptic_mesh.sim.run --seed $(SEED)
+	@$(BIN)/python -m synaptic_mesh.sim.run --seed $(SEED) --commit $(COMMIT)
 
-sim-long: $(STAMP) ## Simulate SEEDS consensus runs (default 1000) and print the mix of what happened
-	@$(BIN)/python -m synaptic_mesh.sim.run --seeds 0:$(SEEDS) --processes 2
+sim-long: $(STAMP) ## Simulate SEEDS consensus runs (default 1000), going on where it stopped, and print the mix
+	@$(BIN)/python -m synaptic_mesh.sim.run --seeds 0:$(SEEDS) --processes 2 --commit $(COMMIT) --keep .sim-$(COMMIT).jsonl
 
 test-long: $(STAMP) ## The suites that take many minutes
 	@$(BIN)/python -m pytest -m long

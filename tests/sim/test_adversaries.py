@@ -1,10 +1,8 @@
 """The puppet lies as it is told to, and its lies pass every stateless rule, but for the garbage."""
 
+import itertools
 from functools import partial
-from random import Random
 from typing import Any, cast
-
-import pytest
 
 from synaptic_mesh.base.codec import decode_untrusted
 from synaptic_mesh.base.errors import PeerError
@@ -14,8 +12,9 @@ from synaptic_mesh.consensus.block import VerifiedBlock
 from synaptic_mesh.consensus.messages import Blocks, Message
 from synaptic_mesh.identity.committee import committee_of
 from synaptic_mesh.identity.keys import KeyPair
-from synaptic_mesh.sim.adversaries import Behaviour, Puppet, draw_behaviour
+from synaptic_mesh.sim.adversaries import Puppet
 from synaptic_mesh.sim.disk import DiskSettings
+from synaptic_mesh.sim.habits import Behaviour, Deeds
 from synaptic_mesh.sim.network import LinkSettings
 from synaptic_mesh.sim.world import World
 
@@ -49,6 +48,9 @@ class Scene:
         world = World(1, builders, link, DiskSettings(), observe=self.observe)
         for index in range(4):
             world.start(index)
+        liar = world.hosts[LIAR].node
+        assert isinstance(liar, Puppet)
+        self.deeds: Deeds = liar.deeds
         world.run_until(lambda: False, horizon_ms)
 
     def observe(self, sender: int, receiver: int, data: bytes) -> None:
@@ -119,6 +121,18 @@ def test_an_absent_liar_says_nothing() -> None:
     assert Scene(Behaviour(absent=True)).sent == []
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_drawn_behaviours_always_equivocate(seed: int) -> None:
-    assert draw_behaviour(Random(seed)).equivocate > 0
+def test_deeds_count_what_was_done() -> None:
+    assert vars(Scene(Behaviour()).deeds) == {"equivocated": 0, "withheld": 0, "silent": 0, "garbage": 0, "jumped": 0}
+    assert Scene(Behaviour(equivocate=100)).deeds.equivocated > 40
+    assert Scene(Behaviour(withhold=100)).deeds.withheld > 40
+    assert Scene(Behaviour(silent_vote=100)).deeds.silent > 0  # mostly it has just a quorum and cannot leave one out
+    assert Scene(Behaviour(garbage=100)).deeds.garbage > 40
+    assert Scene(Behaviour(jump=100)).deeds.jumped > 10
+
+
+def test_a_jumper_leaves_rounds_out_and_shows_blocks_far_ahead_that_pass_the_stateless_rules() -> None:
+    rounds = sorted(Scene(Behaviour(jump=100)).slots())
+    assert sum(b > a + 1 for a, b in itertools.pairwise(rounds)) > 10
+    scene = Scene(Behaviour(far=100))
+    assert max(scene.slots()) > 1 << 30
+    assert scene.refused_count == 0

@@ -52,7 +52,7 @@ class Story:
     a1: VerifiedBlock = field(default_factory=lambda: block(1, 0))
 
     def __post_init__(self) -> None:
-        self.a2 = block(2, 0, (self.a1.ref,))
+        self.a2 = block(2, 0, (self.a1.ref,), b"tx of a2")
         self.first = said(None, self.a1)
         self.second = said(self.first, self.a2)
 
@@ -119,7 +119,7 @@ def test_a_block_without_its_ancestor_is_noticed_unless_it_is_below_the_gc_bound
     with pytest.raises(CheckFailed, match="before its ancestor of round 1"):
         story.checker.committed(0, said(None, story.a2), True)
     story, other = Story(), block(1, 1)
-    orphan = block(2, 1, (other.ref,))
+    orphan = block(2, 1, (other.ref,), b"tx of an orphan")
     first = said(None, story.a1, gc_round=1)
     story.checker.committed(0, first, True)
     story.checker.committed(0, said(first, orphan, gc_round=1), True)  # its ancestor of round 1 is never ordered
@@ -145,10 +145,68 @@ def test_an_honest_node_with_two_blocks_in_a_round_is_noticed() -> None:
 
 def test_a_promise_that_was_called_in_must_be_kept() -> None:
     story = Story()
-    story.checker.promised((b"tx",))
+    story.checker.promised(0, (b"tx",))
     story.checker.call_in_promises()
-    story.checker.promised((b"later",))  # not called in
-    with pytest.raises(CheckFailed, match="1 transactions in durable blocks were never ordered"):
+    story.checker.promised(0, (b"later",))  # not called in
+    assert not story.checker.is_settled()
+    with pytest.raises(CheckFailed, match="1 transactions in durable blocks or pools were never ordered"):
         story.checker.finish()
     story.checker.committed(0, story.first, True)
+    assert story.checker.is_settled()
     story.checker.finish()
+
+
+def test_what_waits_at_a_node_that_stays_up_is_owed_and_a_restart_or_a_refusal_ends_that() -> None:
+    for is_refused in (False, True):
+        checker = Story().checker
+        checker.submitted(0, (b"tx",))
+        if is_refused:
+            checker.refused(0, (b"tx",))
+        else:
+            checker.started(0, {})
+        checker.call_in_promises()
+        assert checker.is_settled()
+    checker = Story().checker
+    checker.submitted(0, (b"tx",))
+    checker.call_in_promises()
+    with pytest.raises(CheckFailed, match="1 transactions in durable blocks or pools"):
+        checker.finish()
+
+
+def test_a_commit_that_one_was_told_is_owed_to_all() -> None:
+    story = Story()
+    story.checker.committed(0, story.first, True)
+    story.checker.call_in_commits()
+    assert not story.checker.is_settled()
+    with pytest.raises(CheckFailed, match="node 1 was told 0 of 1 commits"):
+        story.checker.finish()
+    story.checker.committed(1, story.first, True)
+    story.checker.finish()
+
+
+def test_a_transaction_that_is_ordered_twice_is_noticed() -> None:
+    story = Story()
+    story.checker.committed(0, story.first, True)
+    with pytest.raises(CheckFailed, match="orders b'tx' a second time"):
+        story.checker.committed(0, said(story.first, block(1, 1, payload=b"tx"), story.a2), True)
+
+
+def test_a_restart_without_a_sent_block_is_noticed_and_a_forgetful_node_is_forgiven_where_nobody_could_know() -> None:
+    story = Story()
+    story.checker.sent_own_block(0, story.a1, True)
+    assert story.checker.started(0, {1: story.a1.digest}) == []
+    with pytest.raises(CheckFailed, match="node 0 restarts without its block of round 1"):
+        story.checker.started(0, {})
+    checker = Checker(3, (0, 1), forgetful=(0,))
+    checker.sent_own_block(0, story.a1, True)
+    assert checker.started(0, {}) == [(1, story.a1.digest)]
+    assert checker.forgotten_count == 1
+    checker.protect(0, 1)
+    with pytest.raises(CheckFailed, match="two different blocks of round 1"):
+        checker.sent_own_block(0, block(1, 0, payload=b"other"), True)
+    checker = Checker(3, (0, 1), forgetful=(0,))
+    checker.sent_own_block(0, story.a1, True)
+    checker.started(0, {})
+    checker.sent_own_block(0, block(1, 0, payload=b"other"), True)
+    assert checker.excused == {0}
+    assert checker.relied_on() == [1]

@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from random import Random
 
 from synaptic_mesh.sim.disk import DiskSettings
-from synaptic_mesh.sim.faults import Fault, FaultKind, FaultSettings, draw_faults, heal_ms, schedule_faults
+from synaptic_mesh.sim.faults import (
+    ANYONES,
+    Fault,
+    FaultKind,
+    FaultSettings,
+    draw_faults,
+    draw_rollbacks,
+    heal_ms,
+    schedule_faults,
+)
 from synaptic_mesh.sim.network import LinkSettings
 from synaptic_mesh.sim.node import Action
 from synaptic_mesh.sim.world import World
@@ -66,7 +75,7 @@ def test_every_fault_ends_before_the_healing_and_crashes_do_not_overlap() -> Non
         crashes = [fault for fault in faults if fault.kind in (FaultKind.CRASH, FaultKind.POWER_CUT)]
         assert all(first.end_ms < second.start_ms for first, second in itertools.pairwise(crashes))
         seen |= {fault.kind for fault in faults}
-    assert seen == set(FaultKind)
+    assert seen == set(ANYONES)
 
 
 def test_the_same_random_draws_the_same_schedule() -> None:
@@ -83,6 +92,20 @@ def test_crash_and_power_cut_stop_and_start_nodes() -> None:
     run_to(world, 1_050)
     assert is_up(world) == [False, False, True, False]  # the Byzantine node 2 has its own power
     run_to(world, 1_300)
+    assert is_up(world) == [True] * 4
+
+
+def test_a_rollback_loses_what_was_durable() -> None:
+    (fault,) = draw_rollbacks(Random(2), (1,), FaultSettings())[:1]
+    assert (fault.kind, fault.nodes) == (FaultKind.ROLLBACK, (1,))
+    world = build(Fault(FaultKind.ROLLBACK, 100, 200, (1,), 3))
+    for number in range(5):
+        world.hosts[1].disk.append(bytes([number]), lambda: None)
+    run_to(world, 150)
+    assert not is_up(world)[1]
+    assert world.hosts[1].disk.records() == [b"\x00", b"\x01"]
+    assert world.hosts[1].disk.forgotten_count == 3
+    run_to(world, 250)
     assert is_up(world) == [True] * 4
 
 

@@ -17,16 +17,21 @@ from synaptic_mesh.consensus.dag import Vertex
 from synaptic_mesh.consensus.messages import Append
 from synaptic_mesh.consensus.settings import mysticeti
 from synaptic_mesh.sim import scenario
-from synaptic_mesh.sim.adversaries import Behaviour
 from synaptic_mesh.sim.faults import FaultKind, FaultSettings
+from synaptic_mesh.sim.habits import Behaviour
 from synaptic_mesh.sim.network import LinkSettings
-from synaptic_mesh.sim.scenario import Settings, run_seed, storm
+from synaptic_mesh.sim.plan import Settings, storm
+from synaptic_mesh.sim.scenario import run_seed
 
 Patch = pytest.MonkeyPatch
 Mutant = Callable[[Patch], None]
 
 RESTARTS = Settings(
-    faults=FaultSettings(kinds=(FaultKind.CRASH, FaultKind.POWER_CUT), count_max=8), rounds_min=60, horizon_ms=60_000
+    node_count=4,
+    byzantine_count=1,
+    faults=FaultSettings(kinds=(FaultKind.CRASH, FaultKind.POWER_CUT), count_max=8),
+    rounds_min=60,
+    horizon_ms=60_000,
 )
 
 
@@ -177,6 +182,8 @@ def test_a_restart_that_forgets_its_own_blocks_is_noticed(monkeypatch: Patch) ->
 def test_without_w2_a_silent_voter_stops_direct_commits(monkeypatch: Patch) -> None:
     """W2 is a rule of speed, not of safety: without it every leader of an honest node falls to the anchors."""
     settings = Settings(
+        node_count=4,
+        byzantine_count=1,
         faults=FaultSettings(kinds=()),
         behaviour=Behaviour(silent_vote=100),
         link=LinkSettings(base_ms=5, spread_ms=20, tail_ppm=100_000),

@@ -3,20 +3,20 @@
 
 It holds a real key and builds blocks that pass every stateless rule, so honest nodes must cope through the protocol
 itself. What it may do: sign several blocks of one slot and show each to other nodes (in time to be referenced by both
-sides), extend any of its own twins, leave a leader out of its votes, send late or to a few only, lie about the time,
-name an ancestor by a wrong round, never answer, send garbage.
+sides), extend any of its own twins, leave a leader out of its votes, send late or to a few only, leave rounds out, show
+blocks of rounds far ahead upon ancestors that do not exist, lie about the time, name an ancestor by a wrong round,
+never answer, send garbage. `deeds` counts what it really did.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, cast
 
-import msgspec
-
-from synaptic_mesh.base.codec import decode_untrusted
+from synaptic_mesh.base.codec import decode_untrusted, encode
 from synaptic_mesh.base.errors import PeerError
 from synaptic_mesh.consensus.block import BlockRef, Sign, VerifiedBlock, genesis_ref, seal_block
 from synaptic_mesh.consensus.messages import (
+    Advert,
     Blocks,
     BlocksRequest,
     Message,
@@ -27,57 +27,26 @@ from synaptic_mesh.consensus.messages import (
     encode_message,
 )
 from synaptic_mesh.identity.committee import Committee
+from synaptic_mesh.sim.habits import Behaviour, Deeds
 from synaptic_mesh.sim.node import Action, Send, Work
 
 TICK_TOKEN = -1
 """Token of the Work that wakes the puppet; it never writes, so all other tokens are late messages."""
 TICK_MS = 100
 ROUNDS_KEPT = 120
+JUMP_ROUNDS = 3
+"""Rounds that it lets the others go ahead before it leaves them out."""
 ANSWER_BLOCKS_MAX = 100
+FAR_ROUNDS = (3, 10, 35, 60, 1_000, 1 << 31)
+"""How far above its own round a block may be that is shown to make others jump: within and beyond their window."""
+
+Decode = Callable[[bytes], Message]
+"""Bytes from a peer -> message; raises PeerError."""
 
 
-class Behaviour(msgspec.Struct, frozen=True):
-    """How often (in percent of its rounds) the puppet does what."""
-
-    equivocate: int = 0  # sign 2 or 3 blocks of the round and split the others among them
-    same_sides: int = 0  # of these: one chosen node gets the first twin, always, and all others the second
-    show_later: int = 0  # of these: show every twin to everyone after up to `late_ms`
-    split_vote: int = 0  # of these: only the first twin votes for the round's leader and builds on a twin that voted
-    silent_vote: int = 0  # leave a block out of its parents, the round's leader if it can
-    withhold: int = 0  # send to only some of the others
-    late: int = 0  # send up to `late_ms` late
-    late_ms: int = 400
-    jump: int = 0  # go to the highest round it can instead of the next
-    false_time: int = 0  # a timestamp seconds off
-    false_ref: int = 0  # one more ancestor, named by a round and author that are not its own
-    garbage: int = 0  # send broken bytes as well
-    no_answer: int = 0  # ignore a request
-    first_round: int = 1  # it follows the rules before this round
-    absent: bool = False  # it says nothing at all
-
-
-def draw_behaviour(random: Random) -> Behaviour:
-    """Return an equivocator with a random mix of other habits."""
-
-    def some(chance: int, *values: int) -> int:
-        return random.choice(values) if random.randrange(100) < chance else 0
-
-    return Behaviour(
-        equivocate=random.choice((5, 20, 50, 100)),
-        same_sides=random.choice((0, 50, 100)),
-        show_later=random.choice((0, 50, 100)),
-        split_vote=random.choice((0, 50, 100)),
-        silent_vote=some(50, 10, 50, 100),
-        withhold=some(30, 10, 50),
-        late=some(30, 10, 50),
-        late_ms=random.choice((50, 400, 1_500)),
-        jump=some(20, 10, 50),
-        false_time=some(20, 10, 50),
-        false_ref=some(15, 5, 20),
-        garbage=some(20, 5),
-        no_answer=some(30, 50, 100),
-        first_round=random.choice((1, 1, 40, 100)),
-    )
+def decode_message(data: bytes) -> Message:
+    """Return the message in these bytes. Raises PeerError."""
+    return cast(Message, decode_untrusted(cast(Any, Message), data))
 
 
 class Puppet:
@@ -92,8 +61,10 @@ class Puppet:
         verify: Verify,
         habits: Behaviour,
         rng: Random,
+        decode: Decode = decode_message,
     ) -> None:
-        self.twin_count = 0
+        self.deeds = Deeds()
+        self._decode = decode
         self._index = index
         self._committee = committee
         self._network = network
@@ -107,7 +78,9 @@ class Puppet:
         self._rounds: dict[int, dict[int, list[BlockRef]]] = {
             0: {author: [genesis_ref(network, committee.epoch, author)] for author in range(committee.size)}
         }
+        self._stakes: dict[int, int] = {0: committee.total_stake}  # of the authors known in each round
         self._own_round = 0
+        self._is_lagging_on_purpose = False
         self._late: dict[int, Send] = {}
         self._late_count = 0
 
@@ -120,7 +93,7 @@ class Puppet:
         if self._habits.absent:
             return []
         try:
-            message = cast(Message, decode_untrusted(cast(Any, Message), data))
+            message = self._decode(data)
             blocks = [self._verify(block) for block in message.blocks] if isinstance(message, Blocks) else []
         except PeerError:
             return []
@@ -154,20 +127,36 @@ class Puppet:
     def _keep(self, block: VerifiedBlock) -> None:
         if block.digest in self._known:
             return
+        if block.round > self._own_round + ROUNDS_KEPT:
+            return
         self._known[block.digest] = block
-        self._rounds.setdefault(block.round, {}).setdefault(block.author, []).append(block.ref)
+        authors = self._rounds.setdefault(block.round, {})
+        if block.author not in authors:
+            self._stakes[block.round] = self._stakes.get(block.round, 0) + self._committee.stakes[block.author]
+        authors.setdefault(block.author, []).append(block.ref)
 
     def _is_full(self, round_: int) -> bool:
-        return self._committee.is_quorum(self._committee.stake(self._rounds.get(round_, ())))
+        return self._committee.is_quorum(self._stakes.get(round_, 0))
+
+    def _highest_full(self) -> int:
+        round_ = self._own_round
+        while self._is_full(round_ + 1):
+            round_ += 1
+        return round_
 
     def _advance(self, now_ms: int) -> list[Action]:
         """Propose while the round below is full; each proposal may be several blocks."""
         actions: list[Action] = []
         while self._is_full(self._own_round):
             round_ = self._own_round + 1
-            if self._does(self._habits.jump):
-                round_ = max(r for r in self._rounds if self._is_full(r)) + 1
+            if self._is_lagging_on_purpose:
+                highest = self._highest_full()
+                if highest < self._own_round + JUMP_ROUNDS:
+                    break
+                round_ = highest + 1
+            self.deeds.jumped += round_ > self._own_round + 1
             actions += self._propose(round_, now_ms)
+            self._is_lagging_on_purpose = self._does(self._habits.jump)
             self._own_round = round_
             self._forget()
         return actions
@@ -178,24 +167,29 @@ class Puppet:
         count = 2 if has_sides else count
         is_split = count > 1 and self._does(self._habits.split_vote)
         twins = [self._build(round_, now_ms, number, is_split) for number in range(count)]
-        self.twin_count += count > 1
         if not self._others:
             return []
         others = list(self._others)
         self._random.shuffle(others)
         if self._does(self._habits.withhold):
             others = others[: self._random.randrange(len(others))]
+            self.deeds.withheld += 1
         sides = [others[number::count] for number in range(count)]
         if has_sides:
             sides = [[other for other in others if (other == self._chosen) is first] for first in (True, False)]
+        self.deeds.equivocated += sum(map(bool, sides)) > 1
         actions: list[Action] = []
         for twin, side in zip(twins, sides, strict=True):
             data = encode_message(Blocks((twin.encoded,)))
             actions += self._send(tuple(sorted(side)), data, self._does(self._habits.late))
             if count > 1 and self._does(self._habits.show_later):
                 actions += self._send(self._others, data, True)
+        if self._does(self._habits.far):
+            self.deeds.jumped += 1
+            actions.append(Send(self._others, self._show_far(round_, now_ms)))
         if self._does(self._habits.garbage):
-            actions.append(Send(self._others, self._break(twins[0].encoded)))
+            self.deeds.garbage += 1
+            actions.append(Send(self._others, self._choose_garbage(twins[0].encoded)))
         return actions
 
     def _send(self, receivers: tuple[int, ...], data: bytes, is_late: bool) -> list[Action]:
@@ -217,7 +211,9 @@ class Puppet:
         parents = [refs[0] for author, refs in sorted(below.items()) if author != self._index]
         own_stake = self._committee.stakes[self._index] if previous.round == round_ - 1 else 0
         if (is_split and number > 0) or self._does(self._habits.silent_vote):
-            parents = self._drop_vote(parents, own_stake, round_)
+            kept = self._drop_vote(parents, own_stake, round_)
+            self.deeds.silent += len(kept) < len(parents)
+            parents = kept
         ancestors = [previous, *parents]
         if self._does(self._habits.false_ref):
             ancestors = self._add_false_ref(ancestors, round_)
@@ -231,7 +227,7 @@ class Puppet:
             incarnation=1,
             timestamp_ms=max(0, now_ms + off_ms),
             ancestors=tuple(ancestors),
-            transactions=(b"twin %d of round %d" % (number, round_),),
+            transactions=(b"liar %d, twin %d of round %d" % (self._index, number, round_),),
         )
         self._keep(block)
         return block
@@ -260,6 +256,43 @@ class Puppet:
         last = ancestors[-1]
         return [*ancestors[:-1], BlockRef(last.round, last.author, lie.digest)]
 
+    def _show_far(self, round_: int, now_ms: int) -> bytes:
+        """A block far ahead and an advert that says the same: who believes either leaves rounds out. The ancestors are
+        invented, which no stateless rule can see.
+        """
+        far = min(round_ + self._random.choice(FAR_ROUNDS), (1 << 32) - 1)
+        authors = [self._index, *self._others]
+        block = seal_block(
+            self._sign,
+            network=self._network,
+            epoch=self._committee.epoch,
+            round_=far,
+            author=self._index,
+            incarnation=1,
+            timestamp_ms=now_ms,
+            ancestors=tuple(BlockRef(far - 1, author, self._random.randbytes(32)) for author in authors),
+        )
+        return encode_message(self._random.choice((Blocks((block.encoded,)), Advert(far, 1, far))))
+
+    def _choose_garbage(self, encoded: bytes) -> bytes:
+        """Broken bytes, values that are no messages, and messages that ask for too much."""
+        rng = self._random
+        highest = (1 << 32) - 1
+        choices: tuple[Callable[[], bytes], ...] = (
+            lambda: self._break(encoded),
+            lambda: rng.randbytes(rng.randrange(200)),
+            lambda: b"\x91" * 5_000,
+            lambda: b"\xdd\xff\xff\xff\xff",
+            lambda: encode((1 << 63, "text", None)),
+            lambda: encode_message(RoundsRequest(rng.choice((0, 1, highest)))),
+            lambda: encode_message(Advert(highest, rng.choice((0, highest)), (1 << 63) - 1)),
+            lambda: encode_message(Advert(0, highest, 0)),
+            lambda: encode_message(OwnRoundAnswer(rng.getrandbits(63), encoded)),
+            lambda: encode_message(BlocksRequest(tuple(BlockRef(n, n % 7, rng.randbytes(32)) for n in range(300)))),
+            lambda: encode_message(Blocks((encoded,) * 20)),
+        )
+        return rng.choice(choices)()
+
     def _break(self, encoded: bytes) -> bytes:
         broken = bytearray(encode_message(Blocks((encoded,))))
         for _ in range(1 + self._random.randrange(3)):
@@ -287,6 +320,7 @@ class Puppet:
 
     def _forget(self) -> None:
         for round_ in [r for r in self._rounds if 0 < r < self._own_round - ROUNDS_KEPT]:
+            del self._stakes[round_]
             for refs in self._rounds.pop(round_).values():
                 for ref in refs:
                     self._known.pop(ref.digest, None)

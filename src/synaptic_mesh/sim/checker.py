@@ -8,10 +8,17 @@ The checker hears from every honest node as it goes and raises CheckFailed at th
   replay      what a node says again after a restart is what it said before
   durability  a commit is told, and an own block sent, only after its record would survive a crash
   slots       an honest validator never signs two blocks of one round, crash or not
-  promises    transactions in a durable own block are ordered in the end
+  restarts    an honest validator finds every block that it has sent in its log
+  once        no transaction is ordered twice
+  promises    transactions in a durable own block, and those that wait at a validator that stays up, are ordered in the
+              end, and every commit that anyone was told is told to all
+
+A forgetful validator (`roles.Role.FORGETFUL`) may find blocks lost that it had sent. It is forgiven a second block of a
+round if hardly anyone had the first one safe: that is what the amnesia guard does not promise. `protect` names the
+rounds in which it does.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from synaptic_mesh.consensus.block import BlockRef, VerifiedBlock
 from synaptic_mesh.consensus.messages import Commit, Committed
@@ -30,17 +37,39 @@ def check(condition: bool, message: str) -> None:
 class Checker:
     """Collects what honest nodes say. `logs[index]` is what node `index` has been told so far, oldest commit first."""
 
-    def __init__(self, node_count: int, honest: Iterable[int]) -> None:
+    def __init__(self, node_count: int, honest: Iterable[int], forgetful: Iterable[int] = ()) -> None:
         self.honest = tuple(honest)
+        self.forgetful = frozenset(forgetful)
+        self.excused: set[int] = set()  # forgetful nodes that had to sign a round twice: nobody relies on them
         self.logs: list[list[Committed]] = [[] for _ in range(node_count)]
         self.order: list[Committed] = []  # the longest log so far; all others are prefixes of it
-        self.direct_count = self.indirect_count = self.replayed_count = 0
+        self.direct_count = self.indirect_count = self.replayed_count = self.forgotten_count = 0
         self.own_rounds = [0] * node_count  # highest round in which a node has sent a block of its own
         self._commit_of: dict[BlockRef, int] = {}
         self._own_blocks: list[dict[int, bytes]] = [{} for _ in range(node_count)]
+        self._protected: list[set[int]] = [set() for _ in range(node_count)]
+        self._waiting: list[dict[bytes, None]] = [{} for _ in range(node_count)]  # submitted, in no durable block yet
         self._promised: dict[bytes, None] = {}  # transactions, in the order of the promises
-        self._due: tuple[bytes, ...] = ()  # those of them that must be ordered by the end
+        self._due: dict[bytes, None] = {}  # those that must still be ordered by the end
+        self._due_index = 0  # and the commit that all must be told
         self._ordered_transactions: set[bytes] = set()
+
+    def started(self, node: int, own_blocks: Mapping[int, bytes]) -> list[tuple[int, bytes]]:
+        """Node `node` starts with these blocks of its own in its log, by round. Returns those that it had sent and has
+        lost, which only a forgetful one may.
+        """
+        lost = [
+            (round_, digest) for round_, digest in self._own_blocks[node].items() if own_blocks.get(round_) != digest
+        ]
+        if node not in self.forgetful:
+            check(not lost, f"node {node} restarts without its block of round {lost[0][0] if lost else 0}")
+        self.forgotten_count += bool(lost)
+        self._waiting[node].clear()  # what waits is not durable: clients submit again
+        return lost
+
+    def protect(self, node: int, round_: int) -> None:
+        """So many hold the lost block of this round that the guard must find it."""
+        self._protected[node].add(round_)
 
     def committed(self, node: int, said: Committed, is_durable: bool) -> None:
         """Node `node` was told the next commit, or in a restart one that it had been told before."""
@@ -61,38 +90,72 @@ class Checker:
 
     def sent_own_block(self, node: int, block: VerifiedBlock, is_durable: bool) -> None:
         """Honest node `node` gave a block of its own to the network."""
+        known = self._own_blocks[node].get(block.round)
+        if known == block.digest:
+            return  # a forgetful node gets its own block back from others, and may pass it on at once
         check(is_durable, f"node {node} sends its block of round {block.round} before it is durable")
         self.own_rounds[node] = max(self.own_rounds[node], block.round)
-        known = self._own_blocks[node].setdefault(block.round, block.digest)
-        check(known == block.digest, f"honest node {node} sends two different blocks of round {block.round}")
+        self._own_blocks[node][block.round] = block.digest
+        if known is None:
+            return
+        is_forgiven = node in self.forgetful and block.round not in self._protected[node]
+        check(is_forgiven, f"honest node {node} sends two different blocks of round {block.round}")
+        self.excused.add(node)
 
-    def promised(self, transactions: Iterable[bytes]) -> None:
-        """These transactions stand in a durable block of an honest node."""
+    def submitted(self, node: int, transactions: Iterable[bytes]) -> None:
+        """These transactions are in the pool of a node."""
+        if node not in self.forgetful:
+            self._waiting[node].update(dict.fromkeys(transactions))
+
+    def refused(self, node: int, transactions: Iterable[bytes]) -> None:
+        """The pool of a node would not take them: nothing is owed."""
         for transaction in transactions:
+            self._waiting[node].pop(transaction, None)
+
+    def promised(self, node: int, transactions: Iterable[bytes]) -> None:
+        """These transactions stand in a durable block of a node."""
+        if node in self.forgetful:
+            return
+        for transaction in transactions:
+            self._waiting[node].pop(transaction, None)
             self._promised[transaction] = None
 
     def call_in_promises(self) -> None:
-        """What has been promised so far must be ordered when the run ends."""
-        self._due = tuple(self._promised)
+        """What has been promised or taken in so far must be ordered when the run ends, and all must be told."""
+        due = [*self._promised, *(transaction for waiting in self._waiting for transaction in waiting)]
+        self._due = {transaction: None for transaction in due if transaction not in self._ordered_transactions}
+        self.call_in_commits()
+
+    def call_in_commits(self) -> None:
+        """Every commit that anyone was told so far must be told to all."""
+        self._due_index = len(self.order)
+
+    def is_settled(self) -> bool:
+        """Is everything that is due ordered, and told to everyone?"""
+        return not self._due and all(len(self.logs[node]) >= self._due_index for node in self.relied_on())
+
+    def relied_on(self) -> list[int]:
+        """The nodes that must have made progress in the end."""
+        return [node for node in self.honest if node not in self.excused]
 
     def commit_count(self, node: int) -> int:
         """Commits that this node was told, over all its lives."""
         return len(self.logs[node])
 
     def finish(self) -> None:
-        """Compare every pair of logs once more, in full; every promise called in must be kept."""
-        for a in self.honest:
-            for b in self.honest:
-                if a < b:
-                    for said_a, said_b in zip(self.logs[a], self.logs[b], strict=False):
-                        self._compare(a, said_a, said_b)
-        lost = [transaction for transaction in self._due if transaction not in self._ordered_transactions]
-        check(not lost, f"{len(lost)} transactions in durable blocks were never ordered, the first is {lost[:1]}")
+        """Check what only the end can show."""
+        due = list(self._due)
+        check(not due, f"{len(due)} transactions in durable blocks or pools were never ordered, the first is {due[:1]}")
+        for node in self.relied_on():
+            told = len(self.logs[node])
+            check(told >= self._due_index, f"node {node} was told {told} of {self._due_index} commits")
 
     def _compare(self, node: int, said: Committed, known: Committed) -> None:
         if said.digest != known.digest or said.commit != known.commit:
             other = describe(known.commit)
             raise CheckFailed(f"fork: node {node} commits {describe(said.commit)}, another honest node {other}")
+        if [block.digest for block in said.blocks] != [block.digest for block in known.blocks]:
+            raise CheckFailed(f"node {node}, commit {said.commit.index}: blocks do not match the commit")
 
     def _extend_order(self, node: int, said: Committed) -> None:
         commit = said.commit
@@ -108,8 +171,14 @@ class Checker:
         for block in said.blocks:
             self._extend_history(where, block, gc_round)
             self._commit_of[block.ref] = commit.index
-            self._ordered_transactions.update(block.transactions)
+            self._extend_transactions(where, block)
         self.order.append(said)
+
+    def _extend_transactions(self, where: str, block: VerifiedBlock) -> None:
+        for transaction in block.transactions:
+            check(transaction not in self._ordered_transactions, f"{where} orders {transaction!r} a second time")
+            self._ordered_transactions.add(transaction)
+            self._due.pop(transaction, None)
 
     def _extend_history(self, where: str, block: VerifiedBlock, gc_round: int) -> None:
         check(block.ref not in self._commit_of, f"{where} orders {block} a second time")

@@ -4,6 +4,8 @@ Records are framed as length (u32 LE) || first 8 bytes of BLAKE3 || bytes. A cra
 finished and a random part of the bytes after it, which may end inside a frame: reading stops at the first frame that
 is short or does not match, and the log goes on from there. So a record whose fsync never returned may come back
 whole, may be lost, but never comes back wrong.
+
+A disk that lies, or a log restored from an old copy, loses in `forget` what an fsync had finished.
 """
 
 import struct
@@ -32,7 +34,7 @@ class Disk:
 
     def __init__(self, queue: EventQueue, settings: DiskSettings, random: Random) -> None:
         self.slow_factor = 1  # raised by faults
-        self.fsync_count = self.torn_count = self.lost_bytes = 0
+        self.fsync_count = self.torn_count = self.forgotten_count = self.lost_bytes = 0
         self._queue = queue
         self._settings = settings
         self._random = random
@@ -60,6 +62,14 @@ class Disk:
         self._waiting = []
         self._syncing = False
         self._life += 1
+
+    def forget(self, count: int) -> None:
+        """Lose the last `count` whole records, though an fsync had finished them. Only while the node is down."""
+        records = self.records()
+        kept = records[: max(0, len(records) - count)]
+        self.forgotten_count += len(records) - len(kept)
+        self._log = bytearray(b"".join(map(frame, kept)))
+        self._synced_bytes = len(self._log)
 
     def records(self) -> list[bytes]:
         """Every whole record, oldest first: what a node that starts now reads."""

@@ -23,6 +23,11 @@ class FaultKind(IntEnum):
     LOSS = 3  # parts per million more of all messages are lost
     DELAY = 4  # milliseconds more on every message from or to `nodes`
     SLOW_DISK = 5  # factor on the fsync time of `nodes`
+    ROLLBACK = 6  # `nodes` are down, and come back without the last `amount` records that had been durable
+
+
+ANYONES = tuple(kind for kind in FaultKind if kind is not FaultKind.ROLLBACK)
+"""Faults that honest validators on honest disks must bear. Only those counted among the faulty are rolled back."""
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -45,11 +50,11 @@ class FaultSettings(msgspec.Struct, frozen=True):
     """How much goes wrong. `calm_ms` is the fault-free start; faults fall into the `chaos_ms` after it."""
 
     calm_ms: int = 300
-    chaos_ms: int = 8_000
-    count_max: int = 8
-    kinds: tuple[FaultKind, ...] = tuple(FaultKind)
-    crash_ms_max: int = 2_500
-    other_ms_max: int = 2_000
+    chaos_ms: int = 4_000
+    count_max: int = 6
+    kinds: tuple[FaultKind, ...] = ANYONES
+    crash_ms_max: int = 1_200
+    other_ms_max: int = 1_500
 
 
 RESTART_GAP_MS_MAX = 150
@@ -72,6 +77,23 @@ def draw_faults(random: Random, honest: tuple[int, ...], node_count: int, settin
         nodes, amount = _draw_target(random, kind, honest, node_count)
         faults.append(Fault(kind, start_ms, start_ms + length_ms, nodes, amount))
     return tuple(sorted(faults, key=lambda fault: (fault.start_ms, fault.end_ms, fault.kind)))
+
+
+ROLLBACKS_MAX = 3
+ROLLBACK_RECORDS = (2, 5, 20, 100)
+
+
+def draw_rollbacks(random: Random, nodes: tuple[int, ...], settings: FaultSettings) -> tuple[Fault, ...]:
+    """Return one to three rollbacks of each of `nodes`: those whose logs lose what was durable."""
+    faults: list[Fault] = []
+    for node in nodes:
+        for _ in range(random.randint(1, ROLLBACKS_MAX)):
+            start_ms = settings.calm_ms + random.randrange(settings.chaos_ms)
+            length_ms = random.randint(1, settings.crash_ms_max)
+            faults.append(
+                Fault(FaultKind.ROLLBACK, start_ms, start_ms + length_ms, (node,), random.choice(ROLLBACK_RECORDS))
+            )
+    return tuple(faults)
 
 
 def heal_ms(faults: tuple[Fault, ...], honest: tuple[int, ...]) -> int:
@@ -104,8 +126,8 @@ def _draw_target(random: Random, kind: FaultKind, honest: tuple[int, ...], count
 
 def _begin(world: World, fault: Fault, honest: tuple[int, ...]) -> None:
     world.note(f"begins: {fault.describe()}")
-    if fault.kind is FaultKind.CRASH:
-        world.crash(fault.nodes[0])
+    if fault.kind in (FaultKind.CRASH, FaultKind.ROLLBACK):
+        world.crash(fault.nodes[0], fault.amount)
     elif fault.kind is FaultKind.POWER_CUT:
         for index in honest:
             world.crash(index)
@@ -122,7 +144,7 @@ def _begin(world: World, fault: Fault, honest: tuple[int, ...]) -> None:
 
 def _end(world: World, fault: Fault, honest: tuple[int, ...], gaps_ms: list[int]) -> None:
     world.note(f"ends: {fault.describe()}")
-    if fault.kind is FaultKind.CRASH:
+    if fault.kind in (FaultKind.CRASH, FaultKind.ROLLBACK):
         world.start(fault.nodes[0])
     elif fault.kind is FaultKind.POWER_CUT:
         for index, gap_ms in zip(honest, gaps_ms, strict=True):

@@ -4,7 +4,7 @@ asked for."""
 import heapq
 from collections.abc import Callable
 
-from synaptic_mesh.base.errors import invariant
+from synaptic_mesh.base.errors import broken
 
 EVENTS_PENDING_MAX = 1_000_000
 """A simulation with more calls pending than this is flooding itself."""
@@ -23,9 +23,10 @@ class EventQueue:
 
     def at(self, time_ms: int, call: Call) -> None:
         """Run `call` at `time_ms` (at once, but after this event, when that has passed)."""
-        invariant(len(self._heap) < EVENTS_PENDING_MAX, f"over {EVENTS_PENDING_MAX} simulated events are pending")
+        if len(self._heap) >= EVENTS_PENDING_MAX:
+            broken(f"over {EVENTS_PENDING_MAX} simulated events are pending")
         self._sequence += 1
-        heapq.heappush(self._heap, (max(time_ms, self.now_ms), self._sequence, call))
+        heapq.heappush(self._heap, (time_ms if time_ms > self.now_ms else self.now_ms, self._sequence, call))
 
     def run_next(self) -> bool:
         """Run the earliest call; returns False when none is left."""

@@ -3,8 +3,11 @@
     python -m synaptic_mesh.sim.run --seed 7            # one seed: plan, faults, restarts, outcome
     python -m synaptic_mesh.sim.run --seed 7 --trace    # the same with every commit and skip
     python -m synaptic_mesh.sim.run --seeds 0:1000 --processes 2
+    python -m synaptic_mesh.sim.run --seeds 0:10000 --processes 2 --keep sums.jsonl    # goes on where it stopped
+    python -m synaptic_mesh.sim.run --sum a.jsonl b.jsonl                              # ranges put together
 
-Exit status 1 when a seed failed. This is the one file of the simulator that reads a clock, to state its own cost.
+With --json the last line is the sums as JSON (`mix.Sums`). Exit status 1 when a seed failed or a kind of fault is
+missing from the mix. This is the one file of the simulator that reads a clock, to state its own cost.
 """
 
 import argparse
@@ -13,16 +16,18 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import msgspec
 
-from synaptic_mesh.sim.faults import FaultKind
-from synaptic_mesh.sim.scenario import Outcome, Plan, Settings, draw_plan, run_seed, storm
+from synaptic_mesh.sim.mix import SHARE_MIN_PERCENT, Sums, describe_mix, missing_kinds, sum_of, total
+from synaptic_mesh.sim.plan import Plan, Settings, draw_plan, storm
+from synaptic_mesh.sim.scenario import Outcome, run_seed
 
 __all__ = ["Outcome", "Settings", "main", "run_seed"]
 
-CHUNK_SEEDS = 5
-"""Seeds handed to a process at a time."""
+CHUNK_SEEDS = 20
+"""Seeds handed to a process at a time, and kept in one line."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,21 +36,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--seed", type=int, help="replay this seed and tell its story")
     which.add_argument("--seeds", type=_span, metavar="A:B", help="run seeds A..B-1 and print the mix")
+    which.add_argument("--sum", type=Path, nargs="+", metavar="FILE", help="add up what --keep has written")
     parser.add_argument("--processes", type=int, default=1, help="processes for --seeds")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FILE", help="with --seeds: append sums, and leave out what is there"
+    )
     parser.add_argument("--trace", action="store_true", help="with --seed: also every commit and skip")
-    parser.add_argument("--json", action="store_true", help="print outcomes as JSON lines instead of tables")
-    parser.add_argument("--nodes", type=int, default=4)
-    parser.add_argument("--byzantine", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="print the outcome or the sums as JSON instead of a table")
+    parser.add_argument("--nodes", type=int, default=0, help="validators; 0: drawn from the seed")
+    parser.add_argument("--byzantine", type=int, default=-1, help="faulty validators; -1: drawn from the seed")
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--storm", action="store_true", help="hunt for forks: heavy reordering, a liar with two faces")
     parser.add_argument("--commit", default="", help="git commit of this code, named in failures")
     options = parser.parse_args(arguments)
-    settings = msgspec.structs.replace(
-        storm() if options.storm else Settings(),
-        node_count=options.nodes,
-        byzantine_count=options.byzantine,
-        rounds_min=options.rounds,
-    )
+    if options.sum is not None:
+        return _report(total(sums for path in options.sum for sums in _read(path)), options)
+    settings = msgspec.structs.replace(storm() if options.storm else Settings(), rounds_min=options.rounds)
+    if options.nodes:
+        settings = msgspec.structs.replace(settings, node_count=options.nodes)
+    if options.byzantine >= 0:
+        settings = msgspec.structs.replace(settings, byzantine_count=options.byzantine)
     if options.seed is not None:
         return _replay(options.seed, settings, options)
     return _run_many(options.seeds, settings, options)
@@ -81,41 +91,66 @@ def _replay(seed: int, settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _run_many(seeds: range, settings: Settings, options: argparse.Namespace) -> int:
-    started, costs_s, outcomes = time.perf_counter(), [], []
-    for outcome, cost_s in _outcomes(seeds, settings, options.processes):
-        outcomes.append(outcome)
-        costs_s.append(cost_s)
-        if options.json:
-            print(msgspec.json.encode(outcome).decode(), flush=True)
-        _print_failure(outcome, options.commit)
+    kept = [sums for sums in _read(options.keep) if _is_within(sums, seeds)] if options.keep else []
+    done = {seed for sums in kept for first, end in sums.ranges for seed in range(first, end)}
+    chunks = [
+        range(first, min(first + CHUNK_SEEDS, seeds.stop)) for first in range(seeds.start, seeds.stop, CHUNK_SEEDS)
+    ]
+    left = [chunk for chunk in chunks if not done.issuperset(chunk)]
+    for failed, sums in _sums(left, settings, options.processes):
+        for outcome in failed:
+            _print_failure(outcome, options.commit)
+        kept.append(sums)
+        if options.keep:
+            with options.keep.open("ab") as file:
+                file.write(msgspec.json.encode(sums) + b"\n")
         if sys.stderr.isatty():
-            print(f"\r{len(outcomes)} of {len(seeds)}", end="", file=sys.stderr)
-    failed = sum(bool(outcome.failure) for outcome in outcomes)
-    if not options.json:
-        print(*describe_mix(outcomes), sep="\n")
-        cpu_s, wall_s = sum(costs_s), time.perf_counter() - started
-        mean_s = cpu_s / len(costs_s)
-        print(
-            f"cost: {cpu_s:.0f} s of CPU, {mean_s:.2f} s a seed, the most {max(costs_s):.2f} s; {wall_s:.0f} s in all"
-        )
-        print(f"{len(outcomes) - failed} of {len(outcomes)} seeds kept every promise")
-    return int(failed > 0)
+            print(f"\r{sum(sums.seeds for sums in kept)} of {len(seeds)}", end="", file=sys.stderr)
+    return _report(total(kept), options)
 
 
-def _outcomes(seeds: range, settings: Settings, processes: int) -> Iterator[tuple[Outcome, float]]:
-    """Yield the outcomes in the order of their seeds, each with its seconds of CPU."""
-    work = partial(_timed, settings=settings)
+def _read(path: Path) -> list[Sums]:
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    return [msgspec.json.decode(line, type=Sums) for line in lines]
+
+
+def _is_within(sums: Sums, seeds: range) -> bool:
+    return all(seeds.start <= first and end <= seeds.stop for first, end in sums.ranges)
+
+
+def _report(sums: Sums, options: argparse.Namespace) -> int:
+    missing = missing_kinds(sums)
+    if options.json:
+        print(msgspec.json.encode(sums).decode())
+    else:
+        print(*describe_mix(sums), sep="\n")
+    if sums.failed:
+        print("failed:", *sums.failed, file=sys.stderr)
+    if missing:
+        print(f"in fewer than {SHARE_MIN_PERCENT} % of the seeds: {', '.join(missing)}", file=sys.stderr)
+    return int(bool(sums.failed) or bool(missing))
+
+
+def _sums(chunks: list[range], settings: Settings, processes: int) -> Iterator[tuple[list[Outcome], Sums]]:
+    """Yield the failed outcomes and the sums of each chunk, in order."""
+    work = partial(_run_chunk, settings=settings)
     if processes <= 1:
-        yield from map(work, seeds)
+        yield from map(work, chunks)
         return
     with ProcessPoolExecutor(processes) as pool:
-        yield from pool.map(work, seeds, chunksize=CHUNK_SEEDS)
+        yield from pool.map(work, chunks)
 
 
-def _timed(seed: int, settings: Settings) -> tuple[Outcome, float]:
-    started = time.process_time()
-    outcome = run_seed(seed, settings)
-    return outcome, time.process_time() - started
+def _run_chunk(chunk: range, settings: Settings) -> tuple[list[Outcome], Sums]:
+    failed: list[Outcome] = []
+    sums: list[Sums] = []
+    for seed in chunk:
+        started = time.process_time()
+        outcome = run_seed(seed, settings)
+        sums.append(sum_of(outcome, int(1_000 * (time.process_time() - started))))
+        if outcome.failure:
+            failed.append(outcome)
+    return failed, total(sums)
 
 
 def _print_failure(outcome: Outcome, commit: str) -> None:
@@ -126,15 +161,15 @@ def _print_failure(outcome: Outcome, commit: str) -> None:
 
 def describe_plan(plan: Plan) -> list[str]:
     """What the seed decided, for a reader."""
-    habits = [
-        f"node {index}: "
-        + ", ".join(f"{name} {value}" for name, value in msgspec.structs.asdict(habit).items() if value)
-        for index, habit in zip(plan.byzantine, plan.behaviours, strict=True)
-    ]
+    faulty = []
+    for index, role in plan.roles.items():
+        habits = msgspec.structs.asdict(plan.behaviours[index]) if index in plan.behaviours else {}
+        said = ", ".join(f"{name} {value}" for name, value in habits.items() if value)
+        faulty.append(f"node {index} {role.name.lower()}{': ' if said else ''}{said}")
     link, disk = plan.link, plan.disk
     return [
-        f"honest      {', '.join(map(str, plan.honest))}; clocks off by {plan.skews_ms} ms",
-        f"byzantine   {'; '.join(habits) or 'nobody'}",
+        f"honest      {', '.join(map(str, plan.honest))}; stakes {plan.stakes}; clocks off by {plan.skews_ms} ms",
+        f"faulty      {'; '.join(faulty) or 'nobody'}",
         (
             f"links       {link.base_ms}+{link.spread_ms} ms, {link.tail_ppm} ppm {link.tail_factor} times as long,"
             f" some {link.asymmetry_ms} ms slower, loss {link.loss_ppm} ppm, twice {link.duplicate_ppm} ppm"
@@ -151,45 +186,19 @@ def describe_plan(plan: Plan) -> list[str]:
 
 def describe_outcome(outcome: Outcome) -> list[str]:
     """The run in numbers, for a reader."""
+    seen = ", ".join(f"{name} {count}" for name, count in outcome.seen.items() if count)
     return [
         f"rounds      {outcome.rounds} on every honest node, in {outcome.virtual_ms} virtual ms",
         (
             f"commits     {outcome.commits}, {outcome.new_commits} on every honest node after healing;"
-            f" told {outcome.direct} times directly"
+            f" told {outcome.direct} times directly, {outcome.replayed} times again after a restart"
         ),
         f"decisions   {outcome.skips} skips, {outcome.indirect} indirect commits and skips",
-        (
-            f"seen        {outcome.evidence} proofs of equivocation, {outcome.restarts} restarts"
-            f" ({outcome.torn} with a torn record), {outcome.replayed} commits told again"
-        ),
-        f"messages    {outcome.messages} sent, {outcome.lost} lost; {outcome.events} events",
+        f"happened    {seen}",
+        f"evidence    {outcome.evidence} proofs of equivocation; {outcome.excused} validators excused",
+        f"messages    {outcome.messages} sent; {outcome.events} events",
         f"last commit {outcome.last_commit[:16]}, fingerprint {outcome.fingerprint[:16]}",
     ]
-
-
-def describe_mix(outcomes: Sequence[Outcome]) -> list[str]:
-    """How many of the runs had each thing in them, with the median and the most over those that had it."""
-    columns = {
-        "skips": [outcome.skips for outcome in outcomes],
-        "indirect decisions": [outcome.indirect for outcome in outcomes],
-        "restarts": [outcome.restarts for outcome in outcomes],
-        "seen equivocations": [outcome.evidence for outcome in outcomes],
-        "torn records": [outcome.torn for outcome in outcomes],
-        "replayed commits": [outcome.replayed for outcome in outcomes],
-        "lost messages": [outcome.lost for outcome in outcomes],
-        **{f"fault {kind.name.lower()}": [outcome.faults[kind] for outcome in outcomes] for kind in FaultKind},
-    }
-    lines = [f"{'in a run of the mix':<22}{'seeds':>7}{'share':>8}{'median':>8}{'most':>8}"]
-    for name, values in columns.items():
-        present = sorted(value for value in values if value)
-        median = present[len(present) // 2] if present else 0
-        share = 100 * len(present) / len(values)
-        lines.append(f"{name:<22}{len(present):>7}{share:>7.1f}%{median:>8}{max(values):>8}")
-    rounds, commits = [o.rounds for o in outcomes], [o.new_commits for o in outcomes]
-    shares = sorted(100 * o.commits // max(1, o.rounds) for o in outcomes)
-    lines.append(f"rounds {min(rounds)} to {max(rounds)}, new commits after healing {min(commits)} to {max(commits)}")
-    lines.append(f"commits per 100 rounds: {shares[0]} at least, {shares[len(shares) // 2]} in the median")
-    return lines
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """A consensus core as a node under simulation: real bytes, real signatures, a log on the simulated disk, a small
 application.
 
-Signatures are made once per block and verified once per block: verification is a pure function of the bytes, so all
-nodes of a run share one memo of it (refusals too). The application on top executes commits and remembers durably how
-far it came, sometimes a few commits late, so that a restart replays some.
+Blocks are verified once, and messages decoded once: both are pure functions of the bytes, so all nodes of a run share
+one memo of each (refusals too). The application on top executes commits and remembers durably how far it came,
+sometimes a few commits late, so that a restart replays some.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,11 +19,16 @@ from synaptic_mesh.consensus.block import VerifiedBlock
 from synaptic_mesh.consensus.core import Consensus
 from synaptic_mesh.consensus.messages import Commit, Committed, Effect, Message, Verify
 from synaptic_mesh.identity.committee import Committee
+from synaptic_mesh.sim.adversaries import Decode, decode_message
 from synaptic_mesh.sim.checker import Checker, describe
 from synaptic_mesh.sim.node import Action, Send, Work, Write
 
 CLIENT_TOKEN = -1
 """Token of the Work that stands for the node's clients: when it is done they submit again."""
+
+
+DECODED_MAX = 4_096
+"""Messages of which the decoded form is kept."""
 
 
 class LogRecord(Record):
@@ -69,6 +74,28 @@ class VerifyMemo:
         return block
 
 
+class DecodeMemo:
+    """Decoded messages by their bytes; forgotten when there are many, since nobody decodes an old one again."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Message | str] = {}
+
+    def __call__(self, data: bytes) -> Message:
+        """Return the message; raises PeerError as the first time."""
+        known = self._known.get(data)
+        if known is None:
+            if len(self._known) >= DECODED_MAX:
+                self._known.clear()
+            try:
+                known = decode_message(data)
+            except PeerError as error:
+                known = str(error)
+            self._known[data] = known
+        if isinstance(known, str):
+            raise PeerError(known)
+        return known
+
+
 class NodeFile:
     """What survives a crash beside the log: the monotonic start count, and how far the application came."""
 
@@ -87,35 +114,56 @@ class Counts:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What all honest nodes of a run share. `note` writes the story of the run, when somebody reads it."""
+    """What all honest nodes of a run share. `held_stake` is the stake of those that have a block safe; `note` writes
+    the story of the run, when somebody reads it.
+    """
 
     committee: Committee
     verify: Verify
+    decode: Decode
     client: ClientSettings
     checker: Checker
     counts: Counts
+    held_stake: Callable[[bytes], int] = lambda _: 0
     note: Callable[[str], None] | None = None
 
 
 class ValidatorNode:
-    """The SimNode of one honest validator. Tells the checker everything."""
+    """The SimNode of one honest validator. Tells the checker everything. `is_trusting` breaks a rule: it believes its
+    log at every start, as only an amnesiac does. `label` tells transactions of twins apart.
+    """
 
-    def __init__(self, core: Consensus, index: int, file: NodeFile, random: Random, around: Surroundings) -> None:
+    def __init__(
+        self,
+        core: Consensus,
+        index: int,
+        file: NodeFile,
+        random: Random,
+        around: Surroundings,
+        *,
+        is_trusting: bool = False,
+        label: str = "",
+    ) -> None:
         self.core = core
+        self.durable_blocks: set[bytes] = set()
+        self._is_trusting = is_trusting
+        self._label = label
         self._index = index
         self._peers = around.committee.peers
         self._position = {peer: position for position, peer in enumerate(around.committee.peers)}
         self._verify = around.verify
+        self._decode = around.decode
+        self._faulty_stake_max = around.committee.faulty_stake_max
+        self._held_stake = around.held_stake
         self._file = file
         self._client = around.client
         self._random = random
         self._checker = around.checker
         self._counts = around.counts
         self._note = around.note
-        self._connected: list[int] = []
+        self._connected: tuple[int, ...] = ()
         self._submitted_count = 0
         self._pending: dict[int, LogRecord] = {}  # appended, not yet known durable
-        self._durable_blocks: set[bytes] = set()
         self._durable_index = 0  # highest durable commit
 
     def start(self, records: Sequence[bytes], now_ms: int) -> list[Action]:
@@ -127,16 +175,24 @@ class ValidatorNode:
             self._note_durable(record)
             blocks += [self._verify(block) for block in record.blocks]
             commits += record.commits
+        own = {block.round: block.digest for block in blocks if block.author == self._index}
+        for round_, digest in self._checker.started(self._index, own):
+            if self._held_stake(digest) > self._faulty_stake_max:
+                self._checker.protect(self._index, round_)
         self._file.executed_index = max(0, min(self._file.executed_index, self._durable_index))
         effects = self.core.start(
-            now_ms, blocks=tuple(blocks), commits=tuple(commits), executed_index=self._file.executed_index
+            now_ms,
+            blocks=tuple(blocks),
+            commits=tuple(commits),
+            executed_index=self._file.executed_index,
+            is_store_trusted=self._is_trusting or self._file.incarnation == 1,
         )
         return [*self._act(effects), Work(self._client.every_ms, CLIENT_TOKEN)]
 
     def receive(self, sender: int, data: bytes, now_ms: int) -> list[Action]:
         """Decode and verify; count what is refused."""
         try:
-            event = messages.receive_untrusted(self._peers[sender], data, self._verify)
+            event = messages.to_event(self._peers[sender], self._decode(data), self._verify)
         except PeerError:
             self._counts.refused_messages += 1
             return []
@@ -145,7 +201,9 @@ class ValidatorNode:
     def handle_done(self, token: int, now_ms: int) -> list[Action]:
         """A record is durable, or the clients submit again."""
         if token == CLIENT_TOKEN:
-            submitted = messages.TransactionsSubmitted(self._next_transactions())
+            transactions = self._next_transactions()
+            self._checker.submitted(self._index, transactions)
+            submitted = messages.TransactionsSubmitted(transactions)
             return [*self._handle(submitted, now_ms), Work(self._client.every_ms, CLIENT_TOKEN)]
         self._note_durable(self._pending.pop(token))
         return self._handle(messages.Appended(token), now_ms)
@@ -154,9 +212,9 @@ class ValidatorNode:
         """Tell the core; broadcasts go to connected peers only."""
         peer_id = self._peers[peer]
         if is_up:
-            self._connected = sorted({*self._connected, peer})
+            self._connected = tuple(sorted({*self._connected, peer}))
             return self._handle(messages.PeerConnected(peer_id), now_ms)
-        self._connected = [other for other in self._connected if other != peer]
+        self._connected = tuple(other for other in self._connected if other != peer)
         return self._handle(messages.PeerDisconnected(peer_id), now_ms)
 
     def handle_deadline(self, now_ms: int) -> list[Action]:
@@ -178,7 +236,7 @@ class ValidatorNode:
                 self._pending[effect.token] = record
                 actions.append(Write(encode(record), effect.token))
             elif isinstance(effect, messages.Broadcast):
-                actions.append(Send(tuple(self._connected), self._encode(effect.message)))
+                actions.append(Send(self._connected, self._encode(effect.message)))
             elif isinstance(effect, messages.Send):
                 actions.append(Send((self._position[effect.peer],), self._encode(effect.message)))
             else:
@@ -200,7 +258,9 @@ class ValidatorNode:
         elif isinstance(effect, messages.Dropped):
             self._counts.dropped += effect.count
             self._counts.reasons[effect.reason] = self._counts.reasons.get(effect.reason, 0) + effect.count
-        elif not isinstance(effect, messages.TransactionsRefused):
+        elif isinstance(effect, messages.TransactionsRefused):
+            self._checker.refused(self._index, effect.transactions)
+        else:
             broken(f"the core returned {type(effect).__name__}, which the simulator does not know")
 
     def _tell(self, effect: Effect, note: Callable[[str], None]) -> None:
@@ -218,15 +278,15 @@ class ValidatorNode:
             for data in message.blocks:
                 block = self._verify(data)  # an honest node never sends a block that others refuse
                 if block.author == self._index:
-                    self._checker.sent_own_block(self._index, block, block.digest in self._durable_blocks)
+                    self._checker.sent_own_block(self._index, block, block.digest in self.durable_blocks)
         return messages.encode_message(message)
 
     def _note_durable(self, record: LogRecord) -> None:
         for data in record.blocks:
             block = self._verify(data)
-            self._durable_blocks.add(block.digest)
+            self.durable_blocks.add(block.digest)
             if block.author == self._index:
-                self._checker.promised(block.transactions)
+                self._checker.promised(self._index, block.transactions)
         for commit in record.commits:
             self._durable_index = max(self._durable_index, commit.index)
 
@@ -234,7 +294,7 @@ class ValidatorNode:
         """Transactions that no other node, life or submission has: all bytes differ."""
         first = self._submitted_count
         self._submitted_count += self._client.transactions
-        name = b"%d/%d/" % (self._index, self._file.incarnation)
+        name = b"%d%s/%d/" % (self._index, self._label.encode(), self._file.incarnation)
         return tuple(
             (name + b"%d/" % number).ljust(self._client.transaction_bytes, b".")
             for number in range(first, self._submitted_count)

@@ -10,7 +10,7 @@ from functools import partial
 
 from blake3 import blake3
 
-from synaptic_mesh.base.errors import invariant
+from synaptic_mesh.base.errors import broken
 from synaptic_mesh.base.seeds import derive_random
 from synaptic_mesh.sim.disk import Disk, DiskSettings
 from synaptic_mesh.sim.network import LinkSettings, Network
@@ -35,6 +35,7 @@ class Host:
         self.disk = disk
         self.skew_ms = skew_ms
         self.node: SimNode | None = None
+        self.crash_count = 0
         self.life = 0  # counts starts; what was asked for in an earlier life is dropped
         self.wake_ms: int | None = None  # virtual time of the one pending wake that counts
         self.wake_count = 0  # wakes within the millisecond `wake_at_ms`
@@ -86,12 +87,14 @@ class World:
         if self._trace is not None:
             self._trace(self.queue.now_ms, text)
 
-    def run_until(self, finished: Callable[[], bool], horizon_ms: int) -> bool:
-        """Run events until `finished()` (asked after each) or virtual time `horizon_ms`; returns whether it
+    def run_until(self, finished: Callable[[], bool], horizon_ms: int, every: int = 1) -> bool:
+        """Run events until `finished()`, asked after `every` so many, or virtual time `horizon_ms`; returns whether it
         finished."""
+        queue = self.queue
         while not finished():
-            if self.queue.now_ms >= horizon_ms or not self.queue.run_next():
-                return False
+            for _ in range(every):
+                if queue.now_ms >= horizon_ms or not queue.run_next():
+                    return False
         return True
 
     def start(self, index: int) -> None:
@@ -107,16 +110,23 @@ class World:
         self._do(index, host.node.start(records, self._local_ms(host)))
         self.links_changed()
 
-    def crash(self, index: int) -> None:
-        """Stop the node between two events and lose what its disk had not synced. Harmless when it is down."""
+    def crash(self, index: int, forgotten_records: int = 0) -> None:
+        """Stop the node between two events and lose what its disk had not synced, and the last so many records that it
+        had. Harmless when it is down, but for those.
+        """
         host = self.hosts[index]
-        if host.node is None:
-            return
-        host.node = None
-        host.wake_ms = None
-        host.disk.crash()
-        self.note(f"node {index} crashes")
-        self.links_changed()
+        is_up = host.node is not None
+        if is_up:
+            host.node = None
+            host.wake_ms = None
+            host.crash_count += 1
+            host.disk.crash()
+            self.note(f"node {index} crashes")
+        if forgotten_records:
+            host.disk.forget(forgotten_records)
+            self.note(f"the disk of node {index} forgets {forgotten_records} records")
+        if is_up:
+            self.links_changed()
 
     def links_changed(self) -> None:
         """Let the transports notice, each after its own time, which nodes can be reached now."""
@@ -155,7 +165,8 @@ class World:
         self._arm(index)
 
     def _send(self, sender: int, receiver: int, data: bytes) -> None:
-        invariant(sender != receiver, f"node {sender} sends to itself")
+        if sender == receiver:
+            broken(f"node {sender} sends to itself")
         if self._observe is not None:
             self._observe(sender, receiver, data)
         self.network.send(sender, receiver, partial(self._deliver, sender, receiver, data))
@@ -164,7 +175,8 @@ class World:
         host = self.hosts[receiver]
         if host.node is None:
             return
-        self._fingerprint.update(_DELIVERY.pack(self.queue.now_ms, sender, receiver, len(data)) + data)
+        self._fingerprint.update(_DELIVERY.pack(self.queue.now_ms, sender, receiver, len(data)))
+        self._fingerprint.update(data)
         self._do(receiver, host.node.receive(sender, data, self._local_ms(host)))
 
     def _done(self, index: int, life: int, token: int) -> None:
@@ -194,5 +206,6 @@ class World:
             return
         host.wake_count = host.wake_count + 1 if host.wake_at_ms == self.queue.now_ms else 1
         host.wake_at_ms = self.queue.now_ms
-        invariant(host.wake_count <= WAKES_PER_MS_MAX, f"node {index} keeps a deadline in the past: {deadline_ms} ms")
+        if host.wake_count > WAKES_PER_MS_MAX:
+            broken(f"node {index} keeps a deadline in the past: {deadline_ms} ms")
         self._do(index, host.node.handle_deadline(self._local_ms(host)))
