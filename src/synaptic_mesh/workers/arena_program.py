@@ -12,6 +12,7 @@ from synaptic_mesh.base.errors import LocalError, ResourceError
 from synaptic_mesh.engine.abi import ENVIRONMENT_CHANGED, NOT_FINITE
 from synaptic_mesh.engine.backend import StepInvalid
 from synaptic_mesh.engine.ir import Graph
+from synaptic_mesh.workers.call import Call, prepare_call
 from synaptic_mesh.workers.program_cache import CachedProgram, CachedSlot
 
 STEPS_PER_CALL_MAX = 1 << 20
@@ -74,33 +75,19 @@ class ArenaProgram:
         self.run()
         return {name: self.read(name) for name in self.graph.outputs}
 
-    def function(self, inputs: Sequence[str], outputs: Sequence[str]) -> Callable[..., list[Array]]:
+    def function(self, inputs: Sequence[str], outputs: Sequence[str]) -> Call:
         """Return a function that takes the arrays of `inputs` in this order, runs once, and returns copies of
         `outputs`: write, run and read without looking names up. Other inputs keep what they hold. The function raises
-        what those three raise. Raises LocalError for names that the graph does not have."""
-        forms = []
+        what those three raise, and TypeError for another number of arrays. Raises LocalError for names that the graph
+        does not have."""
         for name in inputs:
-            if name not in self._forms:
+            if name not in self._inputs:
                 raise LocalError(f"the graph has no input {name!r}, only {sorted(self._inputs)}")
-            forms.append((name, *self._forms[name]))
         for name in outputs:
             if name not in self._outputs:
                 raise LocalError(f"the graph has no output {name!r}, only {sorted(self._outputs)}")
-        copies = [self._inputs.get(name, self._outputs[name]).copy for name in outputs]
-
-        def call(*arrays: Array) -> list[Array]:
-            if self._is_closed:
-                _refuse_closed(0)
-            if len(arrays) != len(forms):
-                raise LocalError(f"{len(arrays)} arrays for the {len(forms)} inputs {', '.join(inputs)}")
-            for (name, view, shape, dtype), array in zip(forms, arrays, strict=False):
-                if array.shape != shape or array.dtype != dtype:
-                    raise LocalError(f"input {name!r} is {dtype} {shape}, not {array.dtype} {array.shape}")
-                view[...] = array
-            self.run()
-            return [copy() for copy in copies]
-
-        return call
+        places = [(name, self._inputs[name]) for name in inputs]
+        return prepare_call(self, places, [self._inputs.get(name, self._outputs[name]) for name in outputs], _refuse)
 
     def close(self) -> None:
         """Release code and memory. Arrays that `read` returned are copies and stay valid."""
