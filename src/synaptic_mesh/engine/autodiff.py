@@ -1,19 +1,28 @@
 """Reverse mode: gradients are more nodes of the same graph.
 
 Gradients of a tensor with several users are added in the order of use: by consuming node, then by operand position,
-from the left (semantics rule 11). Only tensors on a path from `wrt` to the loss get gradient nodes. Integers, bools,
-FLOOR, ONE_HOT and tensors marked by `stop_gradient` end a path.
+from the left (semantics rule 11); one whose only uses are slices that cut an axis into consecutive parts gets the
+concatenation of their gradients instead. Only tensors on a path from `wrt` to the loss get gradient nodes. Operations
+without a row in `pullbacks` (integers, comparisons, rounding, ONE_HOT) and tensors marked by `stop_gradient` end it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.engine.functions.movement import concat, place
+from synaptic_mesh.engine.geometry import Stride
 from synaptic_mesh.engine.ir import DType, Op
-from synaptic_mesh.engine.trace import Builder, Tensor, gather, matmul, scatter_add, where
+from synaptic_mesh.engine.pullbacks.table import PULLBACKS
+from synaptic_mesh.engine.trace import Builder, Tensor
 
-Thunk = Callable[[], Tensor]
-Pullback = Callable[[Tensor, list[Tensor], Tensor], Sequence[Thunk | None]]
-"""(result, operands, gradient of the result) -> for each operand how to build its contribution, or None."""
+
+class Contribution(NamedTuple):
+    """What one use of a tensor adds to its gradient. Of a SLICE it is the part's gradient, not yet put in its place."""
+
+    user: int
+    position: int
+    gradient: Tensor
 
 
 def value_and_grad(
@@ -44,11 +53,11 @@ def gradients(loss: Tensor, wrt: Sequence[Tensor]) -> list[Tensor]:
             raise LocalError(f"cannot differentiate with respect to {tensor!r}: it must be f32, of the loss's trace")
     builder = loss.builder
     active = _active(builder, loss.index, {tensor.index for tensor in wrt})
-    uses: dict[int, list[tuple[int, int, Tensor]]] = {loss.index: [(loss.index, 0, builder.constant(1.0))]}
+    uses: dict[int, list[Contribution]] = {loss.index: [Contribution(loss.index, 0, builder.constant(1.0))]}
     total: dict[int, Tensor] = {}
     for index in range(loss.index, -1, -1):
         if index in active and index in uses:
-            total[index] = _sum_in_order(uses.pop(index))
+            total[index] = _total(Tensor(builder, index), sorted(uses.pop(index), key=lambda use: use[:2]))
             _pull(builder, index, total[index], active, uses)
     return [total[t.index] if t.index in total else builder.constant(0.0, t.shape) for t in wrt]
 
@@ -66,12 +75,46 @@ def _active(builder: Builder, last: int, wrt: set[int]) -> set[int]:
     return active
 
 
-def _sum_in_order(contributions: list[tuple[int, int, Tensor]]) -> Tensor:
-    ordered = sorted(contributions, key=lambda entry: entry[:2])
-    total = ordered[0][2]
-    for _, _, term in ordered[1:]:
+def _total(x: Tensor, uses: list[Contribution]) -> Tensor:
+    """Return the gradient of x from its uses, which are in order."""
+    axis = _cut_axis(x, uses)
+    if axis is not None:
+        return concat([use.gradient for use in sorted(uses, key=lambda use: _start(x, use, axis))], axis)
+    terms = [_placed(x, use) for use in uses]
+    total = terms[0]
+    for term in terms[1:]:
         total = total + term
     return total
+
+
+def _is_slice(x: Tensor, use: Contribution) -> bool:
+    return x.builder.nodes[use.user].op is Op.SLICE and use.user != x.index
+
+
+def _start(x: Tensor, use: Contribution, axis: int) -> int:
+    return Stride.of(x.builder.nodes[use.user]).starts[axis]
+
+
+def _placed(x: Tensor, use: Contribution) -> Tensor:
+    """Return a contribution of x's shape."""
+    return place(use.gradient, Stride.of(x.builder.nodes[use.user]), x.shape) if _is_slice(x, use) else use.gradient
+
+
+def _cut_axis(x: Tensor, uses: list[Contribution]) -> int | None:
+    """Return the axis that the uses cut into consecutive parts, each element in one part; None if they do not."""
+    if len(uses) < 2 or not all(_is_slice(x, use) for use in uses):
+        return None
+    strides = [Stride.of(x.builder.nodes[use.user]) for use in uses]
+    cut = [axis for axis, extent in enumerate(x.shape) if any(use.gradient.shape[axis] != extent for use in uses)]
+    if len(cut) != 1 or any(set(stride.steps) != {1} for stride in strides):
+        return None
+    (axis,) = cut
+    at = 0
+    for start, count in sorted((_start(x, use, axis), use.gradient.shape[axis]) for use in uses):
+        if start != at:
+            return None
+        at = start + count
+    return axis if at == x.shape[axis] else None
 
 
 def _pull(
@@ -79,118 +122,17 @@ def _pull(
     index: int,
     gradient: Tensor,
     active: set[int],
-    uses: dict[int, list[tuple[int, int, Tensor]]],
+    uses: dict[int, list[Contribution]],
 ) -> None:
     """Add the contributions of node `index` to its active operands."""
     node = builder.nodes[index]
     if node.op not in PULLBACKS or not any(i in active for i in node.inputs):
         return
+    if node.op is Op.SLICE:
+        uses.setdefault(node.inputs[0], []).append(Contribution(index, 0, gradient))
+        return
     operands = [Tensor(builder, i) for i in node.inputs]
     thunks = PULLBACKS[node.op](Tensor(builder, index), operands, gradient)
     for position, (operand, thunk) in enumerate(zip(node.inputs, thunks, strict=True)):
         if thunk is not None and operand in active:
-            uses.setdefault(operand, []).append((index, position, thunk()))
-
-
-# --- one pullback per differentiable operation; y: result, o: operands, g: gradient of the result ---------------------
-
-
-def _abs(_: Tensor, o: list[Tensor], g: Tensor) -> Sequence[Thunk]:
-    return [lambda: where(o[0] > 0.0, g, where(o[0] < 0.0, -g, 0.0))]
-
-
-def _min(_: Tensor, o: list[Tensor], g: Tensor) -> Sequence[Thunk]:
-    """All to the lesser; a tie goes to the second operand."""
-    return [lambda: where(o[0] < o[1], g, 0.0), lambda: where(o[0] < o[1], 0.0, g)]
-
-
-def _max(_: Tensor, o: list[Tensor], g: Tensor) -> Sequence[Thunk]:
-    """All to the greater; a tie goes to the second operand, so relu = max(x, 0) has gradient 0 at 0."""
-    return [lambda: where(o[1] < o[0], g, 0.0), lambda: where(o[1] < o[0], 0.0, g)]
-
-
-def _select(_: Tensor, o: list[Tensor], g: Tensor) -> Sequence[Thunk | None]:
-    return [None, lambda: where(o[0], g, 0.0), lambda: where(o[0], 0.0, g)]
-
-
-def _broadcast(y: Tensor, _: list[Tensor], g: Tensor) -> Sequence[Thunk]:
-    """Sum over the new axes, the last first."""
-
-    def pull() -> Tensor:
-        total = g
-        for axis in reversed(range(len(g.shape))):
-            if axis not in y.node.attributes.axes:
-                total = total.sum(axis)
-        return total
-
-    return [pull]
-
-
-def _transpose(y: Tensor, _: list[Tensor], g: Tensor) -> Sequence[Thunk]:
-    axes = y.node.attributes.axes
-    return [lambda: g.transpose(*(axes.index(i) for i in range(len(axes)))) if axes else g]
-
-
-def _reduce_sum(y: Tensor, o: list[Tensor], g: Tensor) -> Sequence[Thunk]:
-    return [lambda: _restore(y, o[0], g)]
-
-
-def _reduce_max(y: Tensor, o: list[Tensor], g: Tensor) -> Sequence[Thunk]:
-    """Shared evenly by the elements that equal the maximum."""
-
-    def pull() -> Tensor:
-        is_max = o[0] == _restore(y, o[0], y)
-        count = where(is_max, 1.0, 0.0).sum(y.node.attributes.axes[0])
-        return where(is_max, _restore(y, o[0], g / count), 0.0)
-
-    return [pull]
-
-
-def _restore(y: Tensor, operand: Tensor, reduced: Tensor) -> Tensor:
-    """Repeat a reduced tensor along the axis that `y` removed."""
-    axis = y.node.attributes.axes[0]
-    return reduced.repeat(axis, operand.shape[axis])
-
-
-def _matmul(y: Tensor, o: list[Tensor], g: Tensor) -> Sequence[Thunk]:
-    """dA = G B^T and dB = A^T G, each in its operand's stored orientation, so nothing is transposed in memory."""
-    a, b = o
-    left, right = y.node.attributes.transpose_left, y.node.attributes.transpose_right
-
-    def pull_a() -> Tensor:
-        if left:
-            return matmul(b, g, transpose_left=right, transpose_right=True)
-        return matmul(g, b, transpose_right=not right)
-
-    def pull_b() -> Tensor:
-        if right:
-            return matmul(g, a, transpose_left=True, transpose_right=left)
-        return matmul(a, g, transpose_left=not left)
-
-    return [pull_a, pull_b]
-
-
-PULLBACKS: dict[Op, Pullback] = {
-    Op.NEG: lambda _, _o, g: [lambda: -g],
-    Op.ABS: _abs,
-    Op.SQRT: lambda y, _o, g: [lambda: g / (y + y)],
-    Op.EXP: lambda y, _o, g: [lambda: g * y],
-    Op.LOG: lambda _, o, g: [lambda: g / o[0]],
-    Op.TANH: lambda y, _o, g: [lambda: g * (1.0 - y * y)],
-    Op.SIGMOID: lambda y, _o, g: [lambda: g * (y * (1.0 - y))],
-    Op.ADD: lambda _, _o, g: [lambda: g, lambda: g],
-    Op.SUB: lambda _, _o, g: [lambda: g, lambda: -g],
-    Op.MUL: lambda _, o, g: [lambda: g * o[1], lambda: g * o[0]],
-    Op.DIV: lambda y, o, g: [lambda: g / o[1], lambda: -((g * y) / o[1])],
-    Op.MIN: _min,
-    Op.MAX: _max,
-    Op.SELECT: _select,
-    Op.BROADCAST: _broadcast,
-    Op.RESHAPE: lambda _, o, g: [lambda: g.reshape(*o[0].shape)],
-    Op.TRANSPOSE: _transpose,
-    Op.REDUCE_SUM: _reduce_sum,
-    Op.REDUCE_MAX: _reduce_max,
-    Op.MATMUL: _matmul,
-    Op.GATHER: lambda _, o, g: [lambda: scatter_add(g, o[1], o[0].shape[0]), None],
-    Op.SCATTER_ADD: lambda _, o, g: [lambda: gather(g, o[1]), None],
-}
+            uses.setdefault(operand, []).append(Contribution(index, position, thunk()))

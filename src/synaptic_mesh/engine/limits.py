@@ -8,10 +8,18 @@ import math
 import msgspec
 
 from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.engine.geometry import conv_field_elements
 from synaptic_mesh.engine.ir import Graph, Node, Op
 
 POLYNOMIAL_FLOPS = 32
-"""Charged per element of exp, log, tanh and sigmoid: the operations of the longest, rounded up."""
+LONG_POLYNOMIAL_FLOPS = 64
+LONGEST_FLOPS = 192
+CHARGES = {
+    **dict.fromkeys((Op.EXP, Op.LOG, Op.TANH, Op.SIGMOID), POLYNOMIAL_FLOPS),
+    **dict.fromkeys((Op.ERF, Op.SIN, Op.COS), LONG_POLYNOMIAL_FLOPS),
+    **dict.fromkeys((Op.POW, Op.THREEFRY), LONGEST_FLOPS),
+}
+"""Per element: the operations of the longest of a row, rounded up."""
 PADDING_BYTES = 64
 
 
@@ -44,21 +52,37 @@ def admit(graph: Graph, limits: Limits = LIMITS) -> None:
 
 
 def arena_bytes(graph: Graph) -> int:
-    """Return an upper bound of a program's memory: every tensor but splats in its own place, padded to 64 bytes."""
-    return sum(-(-4 * node.size // PADDING_BYTES) * PADDING_BYTES for node in graph.nodes if not node.is_splat)
+    """Return an upper bound of a program's memory: every tensor but splats in its own place, padded to 64 bytes, and
+    each convolution's input once more, padded and dilated."""
+    tensors = sum(_padded(node.size) for node in graph.nodes if not node.is_splat)
+    return tensors + sum(_padded(_field_elements(graph, node)) for node in graph.nodes if node.op is Op.CONV)
 
 
 def flops(graph: Graph) -> int:
     """Return the arithmetic operations of one execution; moved and selected elements count as one each."""
-    return sum(_node_flops(node, [graph.nodes[i] for i in node.inputs]) for node in graph.nodes)
+    return sum(_node_flops(graph, node) for node in graph.nodes)
 
 
-def _node_flops(node: Node, operands: list[Node]) -> int:
-    if node.op in (Op.INPUT, Op.CONSTANT):
-        return 0
-    if node.op is Op.MATMUL:
-        left = operands[0].shape
-        return 2 * node.size * (left[0] if node.attributes.transpose_left else left[1])
-    if node.op in (Op.EXP, Op.LOG, Op.TANH, Op.SIGMOID):
-        return POLYNOMIAL_FLOPS * node.size
-    return max(node.size, *(math.prod(operand.shape) for operand in operands))
+def _padded(elements: int) -> int:
+    return -(-4 * elements // PADDING_BYTES) * PADDING_BYTES
+
+
+def _field_elements(graph: Graph, node: Node) -> int:
+    x, w = (graph.nodes[i].shape for i in node.inputs)
+    return conv_field_elements(node, x, w)
+
+
+def _node_flops(graph: Graph, node: Node) -> int:
+    operands = [graph.nodes[i] for i in node.inputs]
+    match node.op:
+        case Op.INPUT | Op.CONSTANT:
+            return 0
+        case Op.MATMUL:
+            return 2 * node.size * operands[0].shape[-2 if node.attributes.transpose_left else -1]
+        case Op.CONV:
+            return 2 * node.size * math.prod(operands[1].shape[1:]) + _field_elements(graph, node)
+        case Op.TOP_K:  # one pass over the axis for each element chosen
+            return operands[0].size * max(node.shape[node.attributes.axes[0]], 1)
+    if node.op in CHARGES:
+        return CHARGES[node.op] * node.size
+    return max(node.size, *(operand.size for operand in operands))

@@ -1,11 +1,12 @@
 """Rewrites that keep every bit. Anything not on this list is not done (x+0, x*0, x-x are not identities).
 
 1. Dead code: a node that no output needs is dropped. No value changes. Inputs stay (they are the interface), and so do
-   ONE_HOT, GATHER and SCATTER_ADD: their index check can make the step invalid.
+   the operations of CHECKED_INDEX: a bad index makes the step invalid.
 2. Common subexpressions: two nodes equal in operation, operands, shape, dtype and attributes compute the same tensor,
    because every operation is a function of these alone.
-3. Identities of movement: RESHAPE and BROADCAST to the same shape, TRANSPOSE by the identity. They move no element.
-4. TRANSPOSE of a matrix into a MATMUL operand becomes the operand's flag: MATMUL's law reads elements by (i, k) and
+3. Identities of movement: RESHAPE and BROADCAST to the same shape, TRANSPOSE by the identity, SLICE and PAD of all
+   elements in order, CONCAT of one operand. They move no element.
+4. TRANSPOSE of a MATMUL operand's last two axes becomes the operand's flag: MATMUL's law reads elements by (i, k) and
    (k, j), and the flag names the same elements in the same order.
 
 A manifest hashes the graph before these passes.
@@ -15,6 +16,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from synaptic_mesh.engine.geometry import Stride
 from synaptic_mesh.engine.ir import CHECKED_INDEX, Graph, Node, Op
 from synaptic_mesh.engine.verify import verify
 
@@ -49,6 +51,11 @@ def _rebuild(graph: Graph, rewrite: Callable[[Node, list[Node]], Node]) -> Graph
 def _moves_nothing(node: Node, nodes: list[Node]) -> bool:
     if node.op in (Op.RESHAPE, Op.BROADCAST):
         return node.shape == nodes[node.inputs[0]].shape
+    if node.op in (Op.SLICE, Op.PAD):
+        stride = Stride.of(node)
+        return node.shape == nodes[node.inputs[0]].shape and not any(stride.starts) and set(stride.steps) <= {1}
+    if node.op is Op.CONCAT:
+        return len(node.inputs) == 1
     return node.op is Op.TRANSPOSE and node.attributes.axes == tuple(range(len(node.shape)))
 
 
@@ -57,13 +64,19 @@ def _fold_transposes(node: Node, nodes: list[Node]) -> Node:
         return node
     left, right = (nodes[i] for i in node.inputs)
     flags, sources = node.attributes, list(node.inputs)
-    if left.op is Op.TRANSPOSE:  # of a matrix, so the axes are (1, 0)
+    if _exchanges_last(left):
         sources[0] = left.inputs[0]
         flags = msgspec.structs.replace(flags, transpose_left=not flags.transpose_left)
-    if right.op is Op.TRANSPOSE:
+    if _exchanges_last(right):
         sources[1] = right.inputs[0]
         flags = msgspec.structs.replace(flags, transpose_right=not flags.transpose_right)
     return msgspec.structs.replace(node, inputs=tuple(sources), attributes=flags)
+
+
+def _exchanges_last(node: Node) -> bool:
+    """True for a TRANSPOSE that exchanges the last two axes and nothing else."""
+    batch = len(node.shape) - 2
+    return node.op is Op.TRANSPOSE and batch >= 0 and node.attributes.axes == (*range(batch), batch + 1, batch)
 
 
 def _drop_dead(graph: Graph) -> Graph:

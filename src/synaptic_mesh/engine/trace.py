@@ -7,7 +7,9 @@ from the right. Everything else (which axis, which dtype) is said by the caller.
 additions: that is written in the primitives.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from types import EllipsisType
 
 import msgspec
 import numpy as np
@@ -18,6 +20,8 @@ from synaptic_mesh.engine.ir import NO_ATTRIBUTES, Attributes, DType, Graph, Nod
 from synaptic_mesh.engine.verify import verify, verify_node
 
 Number = int | float
+Key = int | slice | EllipsisType | None
+"""What stands between the brackets of `tensor[...]`, once for each axis."""
 NUMPY_DTYPES = {DType.F32: np.dtype("<f4"), DType.I32: np.dtype("<i4"), DType.U32: np.dtype("<u4")}
 
 
@@ -194,6 +198,32 @@ class Tensor:
     def __abs__(self) -> "Tensor":
         return _unary(Op.ABS, self)
 
+    def __pow__(self, exponent: "Tensor | Number") -> "Tensor":
+        """The POW primitive; the plain numbers 1, 2, 3, 0.5 and -1 are products, sqrt and a quotient instead."""
+        plain = _plain_power(self, exponent)
+        return _binary(Op.POW, self, exponent) if plain is None else plain
+
+    def __rpow__(self, base: Number) -> "Tensor":
+        return _binary(Op.POW, _lift(base, self), self)
+
+    # bits: i32 and u32
+
+    def __and__(self, other: "Tensor | int") -> "Tensor":
+        return _binary(Op.AND, self, other)
+
+    def __or__(self, other: "Tensor | int") -> "Tensor":
+        return _binary(Op.OR, self, other)
+
+    def __xor__(self, other: "Tensor | int") -> "Tensor":
+        return _binary(Op.XOR, self, other)
+
+    def __lshift__(self, count: int) -> "Tensor":
+        return self.builder.add(Op.SHIFT_LEFT, [self], self.shape, self.dtype, Attributes(axes=(count,)))
+
+    def __rshift__(self, count: int) -> "Tensor":
+        """Arithmetic for i32, logical for u32."""
+        return self.builder.add(Op.SHIFT_RIGHT, [self], self.shape, self.dtype, Attributes(axes=(count,)))
+
     # comparison: bool tensors, which only `where` takes
 
     def __lt__(self, other: "Tensor | Number") -> "Tensor":
@@ -240,6 +270,19 @@ class Tensor:
             return _as_shape(self, shape)
         return self.builder.add(Op.BROADCAST, [self], shape, self.dtype, Attributes(axes=kept))
 
+    def __getitem__(self, key: "Key | tuple[Key, ...]") -> "Tensor":
+        """Integers, slices with any step, `...` and None, as in numpy; an integer removes its axis, None adds one."""
+        starts, steps, taken, shown = _read_key(self.shape, key if isinstance(key, tuple) else (key,))
+        part = self.strided(starts, steps, taken)
+        return part if part.shape == shown else part.reshape(*shown)
+
+    def strided(self, starts: tuple[int, ...], steps: tuple[int, ...], shape: Shape) -> "Tensor":
+        """Elements start + i * step of each axis. A step may be negative; where there is no second element it is 1."""
+        used = tuple(step if extent > 1 else 1 for step, extent in zip(steps, shape, strict=True))
+        if shape == self.shape and not any(starts) and all(step == 1 for step in used):
+            return self
+        return self.builder.add(Op.SLICE, [self], shape, self.dtype, Attributes(axes=(*starts, *used)))
+
     # reductions
 
     def sum(self, axis: int | None = None) -> "Tensor":
@@ -250,6 +293,14 @@ class Tensor:
         """Greatest element over one axis, or over all; NaN if there is one."""
         return _reduce(Op.REDUCE_MAX, self, axis)
 
+    def min(self, axis: int | None = None) -> "Tensor":
+        """Least element over one axis, or over all; NaN if there is one: the negated maximum of the negated tensor."""
+        return -(-self).max(axis)
+
+    def argmin(self, axis: int) -> "Tensor":
+        """i32 index of the least element, the lowest if several; a NaN counts as least."""
+        return (-self).argmax(axis)
+
     def argmax(self, axis: int) -> "Tensor":
         """i32 index of the greatest element, the lowest if several; a NaN counts as greatest."""
         at = _axis(self, axis)
@@ -259,6 +310,10 @@ class Tensor:
     def convert(self, dtype: DType) -> "Tensor":
         """f32 -> i32 toward zero, saturating, NaN -> 0; i32 -> f32 to nearest even."""
         return self if dtype is self.dtype else self.builder.add(Op.CONVERT, [self], self.shape, dtype)
+
+    def bitcast(self, dtype: DType) -> "Tensor":
+        """The same bits as another type; a NaN is 0x7fc00000."""
+        return self if dtype is self.dtype else self.builder.add(Op.BITCAST, [self], self.shape, dtype)
 
 
 def exp(x: Tensor) -> Tensor:
@@ -310,13 +365,22 @@ def where(condition: Tensor, yes: Tensor | Number, no: Tensor | Number) -> Tenso
 
 
 def matmul(a: Tensor, b: Tensor, *, transpose_left: bool = False, transpose_right: bool = False) -> Tensor:
-    """Matrix product of (m, k) and (k, n); a transposed operand is stored (k, m) or (n, k)."""
-    if len(a.shape) != 2 or len(b.shape) != 2:
+    """Matrix product of (..., m, k) and (..., k, n); a transposed operand is stored (..., k, m) or (..., n, k).
+
+    Leading axes are a batch and broadcast as in numpy. A batch times one matrix is a single product of (batch m, k).
+    """
+    if len(a.shape) < 2 or len(b.shape) < 2:
         raise LocalError(f"matmul needs two matrices, not {a.shape} and {b.shape}")
-    m = a.shape[1] if transpose_left else a.shape[0]
-    n = b.shape[0] if transpose_right else b.shape[1]
+    if len(a.shape) > 2 and len(b.shape) == 2 and not transpose_left:
+        rows = a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+        product = matmul(rows, b, transpose_right=transpose_right)
+        return product.reshape(*a.shape[:-1], product.shape[1])
+    batch = _common_shape(Op.MATMUL, a.shape[:-2], b.shape[:-2])
+    left, right = broadcast_to(a, (*batch, *a.shape[-2:])), broadcast_to(b, (*batch, *b.shape[-2:]))
+    m = a.shape[-1] if transpose_left else a.shape[-2]
+    n = b.shape[-2] if transpose_right else b.shape[-1]
     flags = Attributes(transpose_left=transpose_left, transpose_right=transpose_right)
-    return a.builder.add(Op.MATMUL, [a, b], (m, n), a.dtype, flags)
+    return a.builder.add(Op.MATMUL, [left, right], (*batch, m, n), a.dtype, flags)
 
 
 def one_hot(index: Tensor, classes: int) -> Tensor:
@@ -351,6 +415,58 @@ def broadcast_to(x: Tensor, shape: Shape) -> Tensor:
     kept = tuple(shape[axis] for axis in axes)
     source = x if x.shape == kept else x.reshape(*kept)
     return x.builder.add(Op.BROADCAST, [source], shape, x.dtype, Attributes(axes=axes))
+
+
+def _plain_power(x: Tensor, exponent: Tensor | Number) -> Tensor | None:
+    """Return x to a power that needs few exactly rounded operations, or None."""
+    if isinstance(exponent, Tensor) or x.dtype is not DType.F32:
+        return None
+    powers: dict[float, Callable[[], Tensor]] = {
+        1.0: lambda: x,
+        2.0: lambda: x * x,
+        3.0: lambda: (x * x) * x,
+        0.5: lambda: sqrt(x),
+        -1.0: lambda: 1.0 / x,
+    }
+    return powers[exponent]() if exponent in powers else None
+
+
+def _read_key(shape: Shape, key: "tuple[Key, ...]") -> tuple[Shape, Shape, Shape, Shape]:
+    """Return starts, steps and extents of a SLICE, and the shape after integers and None."""
+    named = sum(part is not None and part is not ... for part in key)
+    if named > len(shape) or sum(part is ... for part in key) > 1:
+        raise LocalError(f"index {key} does not fit shape {shape}")
+    filled = key if ... in key else (*key, ...)
+    at = filled.index(...)
+    wide: tuple[Key, ...] = (*filled[:at], *[slice(None)] * (len(shape) - named), *filled[at + 1 :])
+    starts: list[int] = []
+    steps: list[int] = []
+    taken: list[int] = []
+    shown: list[int] = []
+    for part in wide:
+        if part is None:
+            shown.append(1)
+            continue
+        extent = shape[len(starts)]
+        start, step, count = _read_part(part, extent)
+        starts.append(start if count else 0)
+        steps.append(step)
+        taken.append(count)
+        if isinstance(part, slice):
+            shown.append(count)
+    return tuple(starts), tuple(steps), tuple(taken), tuple(shown)
+
+
+def _read_part(part: object, extent: int) -> tuple[int, int, int]:
+    """Return (start, step, count) of an integer or a slice."""
+    if isinstance(part, slice):
+        if part.step == 0:
+            raise LocalError("a slice cannot have step 0")
+        span = range(*part.indices(extent))
+        return span.start, span.step, len(span)
+    if not isinstance(part, int) or not -extent <= part < extent:
+        raise LocalError(f"index {part} is outside an axis of extent {extent}")
+    return part % extent, 1, 1
 
 
 def _unary(op: Op, x: Tensor) -> Tensor:
