@@ -10,9 +10,15 @@ from synaptic_mesh.base.arrays import Array, canonical_bytes
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.autodiff import gradients
 from synaptic_mesh.engine.backend import Backend, StepInvalid
+from synaptic_mesh.engine.functions.convolution import raw_conv
+from synaptic_mesh.engine.functions.elementwise import cos, erf, round_even, sin, threefry
+from synaptic_mesh.engine.functions.indexing import gather_last, scatter_add_last
+from synaptic_mesh.engine.functions.movement import concat, place
+from synaptic_mesh.engine.functions.order import cumsum, top_k_indices
+from synaptic_mesh.engine.geometry import ConvGeometry, Stride
 from synaptic_mesh.engine.ir import DType, Graph, Op, Shape
 from synaptic_mesh.engine.reference import ReferenceBackend
-from synaptic_mesh.engine.support import MISSING
+from synaptic_mesh.engine.support import MISSING, feature
 from synaptic_mesh.engine.trace import (
     NUMPY_DTYPES,
     Builder,
@@ -40,7 +46,7 @@ SPECIAL = np.array(
     [0, 0x80000000, 1, 0x80000001, 0x007FFFFF, 0x00800000, 0x7F7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00000, 0x3F800000],
     np.uint32,
 ).view(np.float32)
-UNARY = (abs, exp, log, tanh, sigmoid, sqrt, floor, stop_gradient, lambda x: -x)
+UNARY = (abs, exp, log, tanh, sigmoid, sqrt, floor, stop_gradient, erf, sin, cos, round_even, lambda x: -x)
 BINARY = (
     lambda a, b: a + b,
     lambda a, b: a - b,
@@ -56,10 +62,11 @@ BINARY = (
 class Grower:
     """Grows one random graph and its inputs from a seed."""
 
-    def __init__(self, seed: int, wild: bool) -> None:
+    def __init__(self, seed: int, wild: bool, left_out: frozenset[str] = frozenset()) -> None:
         self.random = Random(seed)
         self.numpy = np.random.default_rng(seed)
         self.wild = wild
+        self.left_out = left_out
         self.builder = Builder()
         self.values: dict[str, Array] = {}
         self.pool: list[Tensor] = []
@@ -67,7 +74,11 @@ class Grower:
     def grow(self, steps: int) -> Graph:
         for _ in range(self.random.randint(1, 3)):
             self.input(self.shape(), self.random.choice((DType.F32, DType.F32, DType.F32, DType.I32, DType.U32)))
-        moves = (self.unary, self.binary, self.binary, self.move, self.move, self.reduce, self.contract, self.index)
+        moves = [
+            *(self.unary, self.binary, self.binary, self.move, self.move, self.reduce, self.contract, self.index),
+            *(self.bits, self.cut, self.place, self.join, self.order),
+            *([] if Op.CONV.value in self.left_out else [self.convolve]),
+        ]
         while len(self.pool) < steps:
             tensor = self.random.choice(moves)()
             if tensor is not None and math.prod(tensor.shape) <= SIZE_MAX:
@@ -114,8 +125,8 @@ class Grower:
         other = self.random.choice(
             [*same, self.partner(a), self.builder.constant(self.random.choice((0, 1, 2)), a.shape, a.dtype)]
         )
-        if a.dtype is DType.F32 and self.random.random() < 0.2:
-            return a / other
+        if a.dtype is DType.F32 and self.random.random() < 0.3:
+            return a / other if self.random.random() < 0.6 else a**other
         return self.random.choice(BINARY)(a, other)
 
     def partner(self, a: Tensor) -> Tensor:
@@ -150,26 +161,129 @@ class Grower:
             return x.argmax(axis)
         return x.max(axis)
 
+    def bits(self) -> Tensor:
+        a = self.pick(self.random.choice((DType.I32, DType.U32, DType.F32)))
+        others = [dtype for dtype in NUMPY_DTYPES if dtype is not a.dtype]
+        kind = self.random.randint(0, 6)
+        if a.dtype is DType.F32 or kind == 0:
+            return a.bitcast(self.random.choice(others))
+        if kind <= 2:
+            count = self.random.randint(0, 31)
+            return a << count if kind == 1 else a >> count
+        if kind == 3 and a.dtype is DType.U32:
+            return threefry(a, self.partner(a), (self.random.getrandbits(32), self.random.getrandbits(32)))
+        other = self.partner(a)
+        return self.random.choice((lambda: a & other, lambda: a | other, lambda: a ^ other))()
+
+    def stride(self, large: Shape) -> tuple[Stride, Shape]:
+        """A random part of a shape: start + i * step on each axis, and the part's extents."""
+        starts, steps, extents = [], [], []
+        for room in large:
+            count = self.random.choice((0, 1, room, room, self.random.randint(0, room))) if room else 0
+            step = self.random.randint(1, max(1, (room - 1) // (count - 1))) if count > 1 else 1
+            start = self.random.randint(0, room - 1 - (count - 1) * step) if count else 0
+            if count > 1 and self.random.random() < 0.4:
+                start, step = start + (count - 1) * step, -step
+            starts.append(start)
+            steps.append(step)
+            extents.append(count)
+        return Stride(tuple(starts), tuple(steps)), tuple(extents)
+
+    def cut(self) -> Tensor:
+        x = self.pick(DType.F32, DType.F32, DType.I32, DType.U32)
+        stride, extents = self.stride(x.shape)
+        return x.strided(stride.starts, stride.steps, extents)
+
+    def place(self) -> Tensor:
+        x = self.pick(DType.F32, DType.F32, DType.I32, DType.U32)
+        steps = tuple(self.random.choice((-2, -1, 1, 1, 1, 2, 3)) if extent > 1 else 1 for extent in x.shape)
+        spans = tuple(max(extent - 1, 0) * abs(step) for extent, step in zip(x.shape, steps, strict=True))
+        lows = tuple(self.random.randint(0, 3) for _ in x.shape)
+        shape = tuple(
+            a + b + min(e, 1) + self.random.randint(0, 3) for a, b, e in zip(lows, spans, x.shape, strict=True)
+        )
+        if math.prod(shape) > SIZE_MAX:
+            return x
+        starts = tuple(a if step > 0 else a + b for a, b, step in zip(lows, spans, steps, strict=True))
+        return place(x, Stride(starts, steps), shape, self.random.choice((0, 0, 1)))
+
+    def join(self) -> Tensor | None:
+        x = self.pick(DType.F32, DType.F32, DType.I32, DType.U32)
+        if not x.shape:
+            return None
+        axis = self.random.randrange(len(x.shape))
+        rest = x.shape[:axis] + x.shape[axis + 1 :]
+        alike = [t for t in self.pool if t.dtype is x.dtype and len(t.shape) == len(x.shape)]
+        fits = [t for t in alike if t.shape[:axis] + t.shape[axis + 1 :] == rest]
+        return concat([self.random.choice(fits) for _ in range(self.random.randint(1, 4))], axis)
+
+    def order(self) -> Tensor | None:
+        x = self.pick(DType.F32, DType.F32, DType.I32, DType.U32)
+        if not x.shape:
+            return None
+        axis = self.random.randrange(len(x.shape))
+        if x.dtype is DType.F32 and self.random.random() < 0.5:
+            return top_k_indices(x, self.random.randint(0, min(x.shape[axis], 20)), axis)
+        return cumsum(x, axis)
+
     def contract(self) -> Tensor:
-        a = self.pick(DType.F32, rank=2)
+        a = self.pick(DType.F32, rank=self.random.choice((2, 2, 2, 3, 4)))
         left, right = self.random.random() < 0.4, self.random.random() < 0.4
-        k = a.shape[0] if left else a.shape[1]
-        fits = [t for t in self.pool if t.dtype is DType.F32 and len(t.shape) == 2 and t.shape[1 if right else 0] == k]
+        k = a.shape[-2] if left else a.shape[-1]
+        fits = [
+            t
+            for t in self.pool
+            if t.dtype is DType.F32 and t.shape[:-2] == a.shape[:-2] and len(t.shape) == len(a.shape)
+            if t.shape[-1 if right else -2] == k
+        ]
         n = self.random.choice(EXTENTS)
-        b = self.random.choice(fits) if fits else self.input((n, k) if right else (k, n), DType.F32)
+        shape = (*a.shape[:-2], *((n, k) if right else (k, n)))
+        if not fits and math.prod(shape) > SIZE_MAX:
+            return a
+        b = self.random.choice(fits) if fits else self.input(shape, DType.F32)
         return matmul(a, b, transpose_left=left, transpose_right=right)
 
-    def index(self) -> Tensor:
-        x = self.pick(DType.F32, rank=2)
+    def convolve(self) -> Tensor:
+        draw = self.random.randint
+        groups, outer, inner = draw(1, 3), draw(1, 5), draw(0 if draw(0, 9) == 0 else 1, 4)
+        x_shape = (draw(0 if draw(0, 9) == 0 else 1, 3), groups * inner, draw(1, 7), self.random.choice(EXTENTS[1:13]))
+        w_shape = (groups * outer, inner, draw(1, 3), draw(1, 4))
+        extents = (draw(0 if draw(0, 9) == 0 else 1, 6), self.random.choice(EXTENTS[1:13]))
+        geometry = ConvGeometry(
+            (draw(-4, 2), draw(-4, 2)),
+            (draw(1, 3), draw(1, 3)),
+            (draw(1, 2), draw(1, 2)),
+            (draw(1, 2), draw(1, 3)),
+            groups,
+        )
+        x, w = (self.find(shape) for shape in (x_shape, w_shape))
+        return raw_conv(x, w, geometry, extents)
+
+    def find(self, shape: Shape) -> Tensor:
+        """An f32 tensor of this shape out of the pool, by any movement, or a new input."""
+        fits = [t for t in self.pool if t.dtype is DType.F32 and math.prod(t.shape) == math.prod(shape)]
+        return self.random.choice(fits).reshape(*shape) if fits else self.input(shape, DType.F32)
+
+    def index(self) -> Tensor | None:
         count = self.random.choice(EXTENTS[1:])
-        if self.random.random() < 0.3:
+        bad = 0 if self.random.random() < 0.9 else 2
+        kind = self.random.randint(0, 9)
+        if kind <= 2:
             classes = self.random.choice((1, 2, 3, 10, 33))
             return one_hot(self.input(self.shape(self.random.randint(0, 2)), DType.I32, classes), classes)
-        bad = 0 if self.random.random() < 0.9 else 2
-        if x.shape[0] and self.random.random() < 0.5:
-            return gather(x, self.input((count,), DType.I32, x.shape[0] + bad))
-        rows = self.random.choice((1, 3, 9))
-        return scatter_add(x, self.input((x.shape[0],), DType.I32, rows + bad), rows)
+        if kind <= 4:
+            x = self.pick(DType.F32, DType.F32, DType.U32, rank=2)
+            return gather(x, self.input((count,), DType.I32, x.shape[0] + bad)) if x.shape[0] else None
+        if kind <= 6:
+            x, rows = self.pick(DType.F32, rank=2), self.random.choice((1, 3, 9))
+            return scatter_add(x, self.input((x.shape[0],), DType.I32, rows + bad), rows)
+        x = self.pick(DType.F32, DType.F32, DType.I32, DType.U32)
+        if not x.shape or math.prod(x.shape[:-1]) * count > SIZE_MAX:
+            return None
+        if kind == 7 and x.dtype is DType.F32:
+            return scatter_add_last(x, self.input(x.shape, DType.I32, count + bad), count)
+        lines = (*x.shape[:-1], count if x.shape[-1] else 0)
+        return gather_last(x, self.input(lines, DType.I32, x.shape[-1] + bad))
 
     def finish(self) -> Graph:
         outputs = {f"o{i}": t for i, t in enumerate(self.random.sample(self.pool, min(4, len(self.pool))))}
@@ -211,14 +325,18 @@ def outcome(backend: Backend, graph: Graph, values: dict[str, Array]) -> list[di
 def differences(seeds: range, steps: int, backends: list[Backend]) -> tuple[list[str], Counter[str]]:
     """Return the seeds whose graph a backend computes differently, and how often each operation occurred."""
     reference = ReferenceBackend()
+    left_out = frozenset[str]().union(*(MISSING.get(backend.name, frozenset()) for backend in backends))
     wrong: list[str] = []
     seen: Counter[str] = Counter()
     for seed in seeds:
-        grower = Grower(seed, wild=seed % 2 == 0)
+        grower = Grower(seed, seed % 2 == 0, left_out)
         try:
             graph = grower.grow(steps)
         except LocalError:
             seen["refused"] += 1
+            continue
+        if not left_out.isdisjoint(map(feature, graph.nodes)):
+            seen["left out"] += 1
             continue
         seen.update(node.op.value for node in graph.nodes)
         expected = outcome(reference, graph, grower.values)
