@@ -14,12 +14,19 @@ RUN_EXPORT = "run"
 """run(steps) of a module, run(arena, steps) of an object: executes the graph so many times and returns flags."""
 INIT_EXPORT = "init"
 """init(arena) of an object writes the constants; a module brings them as data."""
+ASSIST_EXPORT = "assist"
+"""assist(arena, slot) of an object, assist(slot) of a module, where threads share kernels: a helper's part of a run."""
+WORD_OFFSET = 16
+"""Where in the memory the word lies by which threads share kernels. Before a run with helpers it must be zero."""
 NOT_FINITE = 1
 """Flag: a checked output is not finite."""
 INDEX_OUT_OF_RANGE = 2
 """Flag: an index is out of range."""
 ENVIRONMENT_CHANGED = 4
 """Flag: the floating-point environment was another one after the run, so the results are void."""
+
+HELPER_IDLE = 8
+"""What `assist` returns when nothing came for a while and the run is not over."""
 
 
 class Slot(NamedTuple):

@@ -28,7 +28,11 @@ KERNEL_COST_MAX = 96
 """Most operations of one kernel, polynomials counted as POLYNOMIAL_COST. Compilers take more than linear time for one
 long function, and every result is a local variable, of which there is a limit: any lawful graph must compile."""
 POLYNOMIAL_COST = 8
-_POLYNOMIALS = frozenset({Op.EXP, Op.LOG, Op.TANH, Op.SIGMOID})
+_LONG = {
+    **dict.fromkeys((Op.EXP, Op.LOG, Op.TANH, Op.SIGMOID, Op.ERF, Op.SIN, Op.COS), POLYNOMIAL_COST),
+    Op.POW: 4 * POLYNOMIAL_COST,
+    Op.THREEFRY: 4 * POLYNOMIAL_COST,
+}
 
 
 class KernelKind(enum.Enum):
@@ -36,12 +40,20 @@ class KernelKind(enum.Enum):
 
     FUSED = "fused"  # elementwise operations, with or without an unblocked matrix product as root; also plain copies
     GEMM = "gemm"  # a blocked and packed matrix product
+    BATCHED = "batched"  # matrix products along leading axes
+    CONV = "conv"
+    PAD = "pad"
+    CONCAT = "concat"
+    CUMSUM = "cumsum"
+    TOP_K = "top_k"
     REDUCE_SUM = "reduce_sum"
     REDUCE_MAX = "reduce_max"
     ARGMAX = "argmax"
     ONE_HOT = "one_hot"
     GATHER = "gather"
     SCATTER_ADD = "scatter_add"
+    GATHER_LAST = "gather_last"
+    SCATTER_ADD_LAST = "scatter_add_last"
 
 
 class Kernel(NamedTuple):
@@ -62,6 +74,11 @@ class Kernel(NamedTuple):
     root: int | None = None
 
 
+def cost(op: Op) -> int:
+    """Return what an elementwise operation counts towards KERNEL_COST_MAX."""
+    return _LONG.get(op, 1)
+
+
 def output_copy(node: int) -> int:
     """Return the buffer name of the copy of input or constant `node` that serves as an output."""
     return -1 - node
@@ -73,10 +90,10 @@ def is_strip(k: int, n: int) -> bool:
 
 
 def matmul_extents(graph: Graph, index: int) -> tuple[int, int, int]:
-    """Return (m, k, n) of a MATMUL node."""
+    """Return (m, k, n) of a MATMUL node, of each of its products where there are several."""
     node = graph.nodes[index]
     left = graph.nodes[node.inputs[0]].shape
-    return node.shape[0], left[0] if node.attributes.transpose_left else left[1], node.shape[1]
+    return node.shape[-2], left[-2] if node.attributes.transpose_left else left[-1], node.shape[-1]
 
 
 def build_kernels(graph: Graph, live: list[int], views: Views) -> list[Kernel]:
@@ -128,7 +145,7 @@ class _Grouping:
             node = self.graph.nodes[index]
             if RULES[node.op].elementwise:
                 self._place(index, is_root=False)
-            elif node.op is Op.MATMUL and self._is_unblocked(index):
+            elif node.op is Op.MATMUL and len(node.shape) == 2 and self._is_unblocked(index):
                 self._place(index, is_root=True)
         return [tuple(sorted(group)) for group in self.members]
 
@@ -169,7 +186,7 @@ class _Grouping:
         return not self._reaches(outside, group)
 
     def _cost(self, index: int) -> int:
-        return POLYNOMIAL_COST if self.graph.nodes[index].op in _POLYNOMIALS else 1
+        return cost(self.graph.nodes[index].op)
 
     def _reaches(self, start: list[int], group: int) -> bool:
         """True when a path from `start` enters `group`, where entering a kernel means to depend on all of it."""
@@ -222,7 +239,8 @@ def _copy(graph: Graph, node: int, views: Views, source: View, buffer: int) -> K
 
 def _single(graph: Graph, index: int, views: Views) -> Kernel:
     node = graph.nodes[index]
-    kind = KernelKind.GEMM if node.op is Op.MATMUL else KernelKind(node.op.value)
+    product = KernelKind.GEMM if len(node.shape) == 2 else KernelKind.BATCHED
+    kind = product if node.op is Op.MATMUL else KernelKind(node.op.value)
     operands = {operand: views.views[operand] for operand in node.inputs}
     reads = tuple(dict.fromkeys(view.base for view in operands.values()))
     return Kernel(kind, node.shape, (index,), ((index, index),), reads, operands, operands)

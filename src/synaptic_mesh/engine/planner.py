@@ -19,8 +19,9 @@ from synaptic_mesh.engine.views import Views, dense_strides
 ALIGNMENT_BYTES = 64
 HEADER_BYTES = 64
 """The first line of the arena: the step's invalidity flags."""
-TAIL_BYTES = 64
-"""After the last buffer: a vector load at the end of a row may read this far past it and drop what it read."""
+TAIL_BYTES = 128
+"""After the last buffer: a vector load at the end of a row may read this far past it and drop what it read; the longest
+is two vectors of 16 lanes for every second element."""
 ARENA_BYTES_MAX = (1 << 30) + (64 << 20)
 """The admission limit plus what the packed matrix product needs beside it."""
 
@@ -91,7 +92,7 @@ class _Planner:
         if kernel.kind is not KernelKind.FUSED:
             return False
         dense = dense_strides(kernel.shape)
-        if any(view.base == old and view.strides != dense for view in kernel.leaves.values()):
+        if any(view.base == old and (view.strides != dense or view.offset) for view in kernel.leaves.values()):
             return False
         if kernel.root is None:
             return True

@@ -1,4 +1,4 @@
-"""Movement without moving: broadcast, transpose and reshape become strided views of the tensor they show.
+"""Movement without moving: broadcast, transpose, reshape and slice become strided views of the tensor they show.
 
 A node is *materialised* when its elements lie dense and row-major in a buffer of their own. Elementwise kernels and
 matrix products read any view; reductions and indexing need dense operands, and so does a reshape of a view that is
@@ -8,19 +8,22 @@ not dense: where a view does not serve, the movement node is materialised by a c
 import math
 from typing import NamedTuple
 
-from synaptic_mesh.engine.ir import Graph, Node, Op, Shape
+from synaptic_mesh.engine.geometry import Stride
+from synaptic_mesh.engine.ir import CHECKED_INDEX, Graph, Node, Op, Shape
 
-MOVEMENT = frozenset({Op.BROADCAST, Op.TRANSPOSE, Op.RESHAPE})
-NEEDS_DENSE = frozenset({Op.REDUCE_SUM, Op.REDUCE_MAX, Op.ARGMAX, Op.ONE_HOT, Op.GATHER, Op.SCATTER_ADD})
-CHECKS_INDEX = frozenset({Op.ONE_HOT, Op.GATHER, Op.SCATTER_ADD})
-"""Operations that run even where nothing uses them: a bad index makes the step invalid (law 6)."""
+MOVEMENT = frozenset({Op.BROADCAST, Op.TRANSPOSE, Op.RESHAPE, Op.SLICE})
+NEEDS_DENSE = CHECKED_INDEX | {Op.REDUCE_SUM, Op.REDUCE_MAX, Op.ARGMAX, Op.CUMSUM, Op.TOP_K}
+NEEDS_MEMORY = frozenset({Op.MATMUL, Op.CONV, Op.PAD, Op.CONCAT})
+"""Operations that read any view, but no constant that is only a pattern, and products none that runs backward."""
 
 
 class View(NamedTuple):
-    """Where a node's elements lie: the materialised node `base`, and elements to advance per step on each axis."""
+    """Where a node's elements lie: the materialised node `base`, elements to advance per step on each axis, and the
+    element of the base at which the first one lies."""
 
     base: int
     strides: tuple[int, ...]
+    offset: int = 0
 
 
 class Views(NamedTuple):
@@ -48,7 +51,7 @@ def is_dense(strides: tuple[int, ...], shape: Shape) -> bool:
 def live_nodes(graph: Graph) -> list[int]:
     """Return, ascending, the nodes that an output or an index check depends on, and every input."""
     live = set(graph.outputs.values())
-    live |= {i for i, node in enumerate(graph.nodes) if node.op in CHECKS_INDEX or node.op is Op.INPUT}
+    live |= {i for i, node in enumerate(graph.nodes) if node.op in CHECKED_INDEX or node.op is Op.INPUT}
     for index in reversed(range(len(graph.nodes))):
         if index in live:
             live.update(graph.nodes[index].inputs)
@@ -81,10 +84,12 @@ class _Resolver:
         if node.op in NEEDS_DENSE:
             for operand in node.inputs:
                 self._materialise(operand)
-        elif node.op is Op.MATMUL:
+        elif node.op in NEEDS_MEMORY:
             for operand in node.inputs:
-                if self.nodes[self.views[operand].base].is_splat:
-                    self._materialise(operand)
+                view = self.views[operand]
+                backward = node.op in (Op.MATMUL, Op.CONV) and any(stride < 0 for stride in view.strides)
+                if backward or (self.nodes[view.base].is_splat and view.base not in self.copies):
+                    self._materialise(operand, force=True)
 
     def need_output(self, index: int) -> None:
         """An output that is a view may share its base's buffer only where a kernel computed that base."""
@@ -99,15 +104,20 @@ class _Resolver:
         (operand,) = node.inputs
         source, shape = self.views[operand], self.nodes[operand].shape
         if node.op is Op.TRANSPOSE:
-            return View(source.base, tuple(source.strides[axis] for axis in node.attributes.axes))
+            return source._replace(strides=tuple(source.strides[axis] for axis in node.attributes.axes))
         if node.op is Op.BROADCAST:
             placed = dict(zip(node.attributes.axes, source.strides, strict=True))
-            return View(source.base, tuple(placed.get(axis, 0) for axis in range(len(node.shape))))
+            return source._replace(strides=tuple(placed.get(axis, 0) for axis in range(len(node.shape))))
+        if node.op is Op.SLICE:
+            starts, steps = Stride.of(node)
+            strides = tuple(stride * step for stride, step in zip(source.strides, steps, strict=True))
+            start = sum(stride * at for stride, at in zip(source.strides, starts, strict=True))
+            return View(source.base, strides, source.offset + start if node.size else 0)
         if self.nodes[source.base].is_splat and source.base not in self.copies:
             return View(source.base, (0,) * len(node.shape))
         if not is_dense(source.strides, shape):
             source = self._materialise(operand)
-        return View(source.base, dense_strides(node.shape))
+        return source._replace(strides=dense_strides(node.shape))
 
     def _materialise(self, index: int, force: bool = False) -> View:
         view, shape = self.views[index], self.nodes[index].shape

@@ -1,5 +1,7 @@
 """Operations that an index tensor steers: every index is checked before anything is moved."""
 
+import math
+
 import numpy as np
 
 from synaptic_mesh.base.arrays import Array
@@ -44,10 +46,11 @@ def _gather_last(node: Node, a: Array, index: Array) -> Array:
 def _scatter_add_last(node: Node, updates: Array, index: Array) -> Array:
     """Position by position over all lines at once: within a line indices may repeat, so positions come one by one."""
     _check_index(node, index, node.shape[-1])
-    table = np.zeros((updates.size // max(updates.shape[-1], 1), node.shape[-1]), np.float32)
+    count = updates.shape[-1]
+    table = np.zeros((math.prod(updates.shape[:-1]), node.shape[-1]), np.float32)
     lines = np.arange(table.shape[0])
-    flat_index, flat = index.reshape(table.shape[0], -1), updates.reshape(table.shape[0], -1)
-    for j in range(updates.shape[-1]):
+    flat_index, flat = index.reshape(len(lines), count), updates.reshape(len(lines), count)
+    for j in range(count):
         at = (lines, flat_index[:, j])
         table[at] = np.add(table[at], flat[:, j])
     return table.reshape(node.shape)

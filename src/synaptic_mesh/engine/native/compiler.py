@@ -8,33 +8,41 @@ bit 1 an index is out of range; it stops at the first step with a flag. Bit 2: t
 
 from typing import NamedTuple
 
-from synaptic_mesh.engine.abi import ENVIRONMENT_CHANGED, INIT_EXPORT, RUN_EXPORT, Slot
-from synaptic_mesh.engine.fusion import Kernel, KernelKind, matmul_extents
+from synaptic_mesh.engine.abi import ASSIST_EXPORT, ENVIRONMENT_CHANGED, INIT_EXPORT, RUN_EXPORT, WORD_OFFSET, Slot
+from synaptic_mesh.engine.fusion import Kernel, KernelKind, is_strip, matmul_extents
 from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.lowering import lower
 from synaptic_mesh.engine.native.chain import Chain
 from synaptic_mesh.engine.native.environment import environment_declarations, guarded_entry
 from synaptic_mesh.engine.native.function import Function
-from synaptic_mesh.engine.native.gemm import Layout, gemm_functions, k_block, row_block, workspace_bytes
+from synaptic_mesh.engine.native.gemm import Layout, gemm_functions, grid, k_block, row_block, workspace_bytes
+from synaptic_mesh.engine.native.parts import ASSIST_BODY, close_line, job_word, parts_text
 from synaptic_mesh.engine.native.product import Product, emit_product
 from synaptic_mesh.engine.native.profile import Profile
 from synaptic_mesh.engine.native.renderer import LlvmBuilder
 from synaptic_mesh.engine.native.values import Value, declarations
+from synaptic_mesh.engine.nest.batches import each_batch, matrix_kernel
 from synaptic_mesh.engine.nest.builder import POINTER
 from synaptic_mesh.engine.nest.check import emit_check
 from synaptic_mesh.engine.nest.form import kernel_buffers, kernel_form
 from synaptic_mesh.engine.nest.kernels import emit_kernel, must_run
+from synaptic_mesh.engine.nest.movement import Place
 from synaptic_mesh.engine.passes import simplify
 from synaptic_mesh.engine.planner import Plan
 from synaptic_mesh.engine.support import refuse_missing
+from synaptic_mesh.engine.views import dense_strides
 
 STEPS = "steps"
 WIDTHS = (2, 4, 8, 16)
 ARENA, WORK = "%arena", "%work"
+SHARED_PRODUCT_MIN = 256**3
+"""Multiplications of a product from which threads share it: a helper needs some 50 us to come."""
+PARTS_PER_THREAD = 2
 
 
 class CompiledNative(NamedTuple):
-    """The module's text, where its inputs and outputs are, and the simplified graph and plan behind them."""
+    """The module's text, where its inputs and outputs are, and the simplified graph and plan behind them. `threads`:
+    how many may work on a run; 1 where no kernel is large enough to be shared."""
 
     graph: Graph
     text: str
@@ -42,28 +50,40 @@ class CompiledNative(NamedTuple):
     outputs: dict[str, Slot]
     arena_bytes: int
     plan: Plan
+    threads: int
 
 
-def compile_native(graph: Graph, profile: Profile) -> CompiledNative:
-    """Return the module of a verified, admitted graph. Raises LocalError when its arena is over the limit."""
+def compile_native(graph: Graph, profile: Profile, threads: int = 1) -> CompiledNative:
+    """Return the module of a verified, admitted graph, whose large products up to `threads` threads share. Raises
+    LocalError when its arena is over the limit."""
     refuse_missing(graph, "native")
     graph = simplify(graph)
-    plan = lower(graph, lambda graph, kernel: _workspace_bytes(profile, graph, kernel))
-    text = _Compiler(graph, plan, profile).build()
+    plan = lower(graph, lambda graph, kernel: _workspace_bytes(profile, graph, kernel, threads))
+    compiler = _Compiler(graph, plan, profile, threads)
+    text = compiler.build()
     inputs = {name: _slot(graph, index, plan.offsets[index]) for name, index in graph.inputs.items()}
     outputs = {
         name: _slot(graph, index, plan.offsets[plan.output_buffers[name]]) for name, index in graph.outputs.items()
     }
-    return CompiledNative(graph, text, inputs, outputs, plan.arena_bytes, plan)
+    return CompiledNative(graph, text, inputs, outputs, plan.arena_bytes, plan, threads if compiler.jobs else 1)
 
 
-def _workspace_bytes(profile: Profile, graph: Graph, kernel: Kernel) -> int:
+def _workspace_bytes(profile: Profile, graph: Graph, kernel: Kernel, threads: int) -> int:
+    if kernel.kind is KernelKind.BATCHED:
+        one = matrix_kernel(graph, kernel)
+        _, k, n = matmul_extents(graph, kernel.nodes[0])
+        one = one if is_strip(k, n) else one._replace(kind=KernelKind.GEMM)
+        return _workspace_bytes(profile, graph, one, 1)
     if kernel.kind is KernelKind.GEMM:
-        m, k, _ = matmul_extents(graph, kernel.nodes[0])
-        return workspace_bytes(profile, m, k)
+        m, k, n = matmul_extents(graph, kernel.nodes[0])
+        return workspace_bytes(profile, m, k) * (threads if _is_shared(m, k, n, threads) else 1)
     if kernel.root is not None and 0 not in kernel.shape:
         return _product(graph, kernel, kernel.root).workspace_bytes(profile)
     return 0
+
+
+def _is_shared(m: int, k: int, n: int, threads: int) -> bool:
+    return threads > 1 and m * k * n >= SHARED_PRODUCT_MIN
 
 
 def _slot(graph: Graph, index: int, offset: int) -> Slot:
@@ -82,10 +102,12 @@ def _product(graph: Graph, kernel: Kernel, index: int) -> Product:
 
 
 class _Compiler:
-    def __init__(self, graph: Graph, plan: Plan, profile: Profile) -> None:
+    def __init__(self, graph: Graph, plan: Plan, profile: Profile, threads: int) -> None:
         self.graph = graph
         self.plan = plan
         self.profile = profile
+        self.threads = threads
+        self.jobs: list[str] = []
         self.functions: list[Function] = []
         self.names: dict[object, str] = {}
         self.checked = frozenset(plan.output_buffers[name] for name in graph.checked)
@@ -96,7 +118,11 @@ class _Compiler:
         run, data = self._run(calls), self._init()
         texts = [function.text() for function in (*self.functions, run)]
         head = declarations(WIDTHS) + environment_declarations(self.profile)
-        return "\n".join([head, *data, *texts, guarded_entry(RUN_EXPORT, STEPS, ENVIRONMENT_CHANGED, self.profile)])
+        entries = [guarded_entry(RUN_EXPORT, STEPS, ENVIRONMENT_CHANGED, self.profile)]
+        if self.jobs:
+            entries.append(parts_text(self.jobs, self.profile))
+            entries.append(guarded_entry(ASSIST_EXPORT, ASSIST_BODY, ENVIRONMENT_CHANGED, self.profile))
+        return "\n".join([head, *data, *texts, *entries])
 
     def _run(self, calls: list[str]) -> Function:
         f = Function(STEPS, [("ptr", ARENA), ("i64", "%steps")], "i32", inline=False)
@@ -121,6 +147,8 @@ class _Compiler:
         more = f.value("icmp ult i64 %next, %steps")
         f.line(f"br i1 {more}, label %step, label %stop")
         f.start("stop")
+        if self.jobs:
+            f.line(close_line(f.at(ARENA, WORD_OFFSET)))
         f.line(f"ret i32 {f.load('i32', ARENA)}")
         return f
 
@@ -157,7 +185,7 @@ class _Compiler:
         buffers = kernel_buffers(kernel)
         offsets = [*(self.plan.offsets[buffer] for buffer in buffers), self.plan.workspace, 0]
         if kernel.kind is KernelKind.GEMM:
-            return self._gemm(kernel)
+            return self._gemm_call(kernel)
         form = kernel_form(self.graph, kernel, self.checked)
         if form not in self.names:
             parameters = {buffer: f"%p{at}" for at, buffer in enumerate(buffers)}
@@ -173,30 +201,97 @@ class _Compiler:
 
     def _emit(self, f: Function, kernel: Kernel, parameters: dict[int, Value]) -> None:
         b = LlvmBuilder(f, self.profile, ARENA)
-        if kernel.root is None:
+        if kernel.kind is KernelKind.BATCHED:
+            self._emit_batched(b, kernel, parameters)
+        elif kernel.root is not None:
+            left, right = self._factors(b, kernel, kernel.root, parameters)
+            self._emit_product(b, kernel, parameters, left, right)
+        else:
             emit_kernel(b, self.graph, kernel, parameters, self.checked)
-            return
-        chain = Chain(b, self.graph, kernel, parameters, self.checked)
-        left, right = (parameters[kernel.operands[i].base].text for i in self.graph.nodes[kernel.root].inputs)
-        product = _product(self.graph, kernel, kernel.root)
-        emit_product(f, self.profile, product, (left, right, WORK), chain, ARENA)
 
-    def _gemm(self, kernel: Kernel) -> str:
-        """Return the call of the packed product, emitted once for each layout of operands."""
+    def _factors(self, b: LlvmBuilder, kernel: Kernel, index: int, parameters: dict[int, Value]) -> list[Value]:
+        """Return the addresses of a product's operands."""
+        views = [kernel.operands[i] for i in self.graph.nodes[index].inputs]
+        return [b.at(parameters[view.base], 4 * view.offset) for view in views]
+
+    def _emit_product(
+        self, b: LlvmBuilder, kernel: Kernel, parameters: dict[int, Value], left: Value, right: Value
+    ) -> None:
+        if kernel.root is not None:
+            chain = Chain(b, self.graph, kernel, parameters, self.checked)
+            product = _product(self.graph, kernel, kernel.root)
+            emit_product(b.f, self.profile, product, (left.text, right.text, WORK), chain, ARENA)
+
+    def _emit_batched(self, b: LlvmBuilder, kernel: Kernel, parameters: dict[int, Value]) -> None:
+        (index,) = kernel.nodes
+        node, one = self.graph.nodes[index], matrix_kernel(self.graph, kernel)
+        _, k, n = matmul_extents(self.graph, index)
+        strides = [kernel.operands[i].strides[:-2] for i in node.inputs] + [dense_strides(node.shape)[:-2]]
+        pointers = [*self._factors(b, kernel, index, parameters), parameters[index]]
+
+        def product(here: list[Value]) -> None:
+            left, right, target = here
+            if is_strip(k, n):
+                self._emit_product(b, one, {**parameters, index: target}, left, right)
+            else:
+                p = _product(self.graph, one, index)
+                arguments = self._gemm_arguments(p, (left.text, right.text, target.text), WORK)
+                b.f.line(f"call void @{self._gemm(p)}({arguments})")
+
+        each_batch(b, node.shape[:-2], [Place(*pair) for pair in zip(pointers, strides, strict=True)], product)
+
+    def _gemm_call(self, kernel: Kernel) -> str:
+        """Return the call of the packed product of one pair of matrices, shared among threads where it is large."""
         (index,) = kernel.nodes
         p = _product(self.graph, kernel, index)
-        left, right = (self.plan.offsets[kernel.operands[i].base] for i in self.graph.nodes[index].inputs)
+        views = [kernel.operands[i] for i in self.graph.nodes[index].inputs]
+        left, right = (self.plan.offsets[view.base] + 4 * view.offset for view in views)
+        target = self.plan.offsets[index]
+        if _is_shared(p.m, p.k, p.n, self.threads):
+            return self._job(self._gemm(p), p, (left, right, target))
+        pointers = (str(left), str(right), str(target))
+        return f"{self._gemm(p)}({self._gemm_arguments(p, pointers, str(self.plan.workspace))})"
+
+    def _gemm(self, p: Product) -> str:
+        """Return the name of the packed product, which is emitted once for each layout of operands."""
         layout = Layout.of(p.a_row, p.a_k, p.b_k, p.b_column)
         if layout not in self.names:
             functions = gemm_functions(self.profile, layout)
             self.functions += functions
             self.names[layout] = functions[-1].name
+        return self.names[layout]
+
+    def _gemm_arguments(self, p: Product, pointers: tuple[str, str, str], work: str) -> str:
+        left, right, target = pointers
         arguments = (
             *(f"ptr {left}", f"i64 {p.a_row}", f"i64 {p.a_k}", f"ptr {right}", f"i64 {p.b_k}", f"i64 {p.b_column}"),
-            *(f"ptr {self.plan.offsets[index]}", f"i64 {4 * p.n}", f"i64 {p.m}", f"i64 {p.k}", f"i64 {p.n}"),
-            *(f"i64 {k_block(p.k)}", f"i64 {row_block(self.profile, p.m, p.k)}", f"ptr {self.plan.workspace}"),
+            *(f"ptr {target}", f"i64 {4 * p.n}", f"i64 {p.m}", f"i64 {p.k}", f"i64 {p.n}"),
+            *(f"i64 {k_block(p.k)}", f"i64 {row_block(self.profile, p.m, p.k)}", f"ptr {work}"),
         )
-        return f"{self.names[layout]}({', '.join(arguments)})"
+        return ", ".join(arguments)
+
+    def _job(self, name: str, p: Product, places: tuple[int, int, int]) -> str:
+        """Return the call that shares a product among threads; adds the function of one part: a block of rows and
+        columns of C, in the workspace of the thread that took it."""
+        rows, columns = grid(self.profile, p.m, p.n, self.threads * PARTS_PER_THREAD)
+        down, across = -(-p.m // rows), -(-p.n // columns)
+        f = Function(f"job_{len(self.jobs)}", [("ptr", ARENA), ("i64", "%part"), ("i64", "%slot")], inline=False)
+        row = f.mul(f.value(f"urem i64 %part, {down}"), rows)
+        column = f.mul(f.value(f"udiv i64 %part, {down}"), columns)
+        a, b, c = (f.at(ARENA, place) for place in places)
+        a, b = f.at(a, f.mul(row, p.a_row)), f.at(b, f.mul(column, p.b_column))
+        c = f.at(c, f.add(f.mul(row, 4 * p.n), f.mul(column, 4)))
+        work = f.at(ARENA, f.add(self.plan.workspace, f.mul("%slot", workspace_bytes(self.profile, p.m, p.k))))
+        m, n = f.least(f.sub(p.m, row), rows), f.least(f.sub(p.n, column), columns)
+        arguments = (
+            *(f"ptr {a}", f"i64 {p.a_row}", f"i64 {p.a_k}", f"ptr {b}", f"i64 {p.b_k}", f"i64 {p.b_column}"),
+            *(f"ptr {c}", f"i64 {4 * p.n}", f"i64 {m}", f"i64 {p.k}", f"i64 {n}"),
+            *(f"i64 {k_block(p.k)}", f"i64 {row_block(self.profile, rows, p.k)}", f"ptr {work}"),
+        )
+        f.line(f"call void @{name}({', '.join(arguments)})")
+        self.functions.append(f)
+        self.jobs.append(f.name)
+        return f"share(ptr 0, i64 {job_word(len(self.jobs) - 1, down * across)})"
 
     def _check_the_rest(self, f: Function) -> None:
         """Scan the checked outputs that no fused kernel wrote."""

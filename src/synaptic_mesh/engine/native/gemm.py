@@ -22,6 +22,8 @@ K_BLOCK = 512
 ROW_BLOCK_BYTES = 1 << 20
 """Packed strips of A, which stay in the second-level cache while they meet every panel of B."""
 PREFETCH_STEPS = 16
+PART_EXTENT_MIN = 64
+"""Rows or columns below which a product is not divided further among threads."""
 SCRATCH_ALIGNMENT = 64
 CACHE_LINE_BYTES = 64
 
@@ -56,7 +58,7 @@ def row_block(profile: Profile, m: int, k: int) -> int:
 def workspace_bytes(profile: Profile, m: int, k: int) -> int:
     """Return how much scratch memory a product needs: a tile, a panel of B, strips of A, and room behind them."""
     mr, nr = profile.tile_rows, profile.tile_vectors * profile.lanes
-    return _lines(4 * mr * nr) + 4 * k_block(k) * (nr + row_block(profile, m, k)) + 4 * SCRATCH_ALIGNMENT
+    return _lines(4 * mr * nr) + _lines(4 * k_block(k) * (nr + row_block(profile, m, k))) + 4 * SCRATCH_ALIGNMENT
 
 
 def _lines(size: int) -> int:
@@ -111,8 +113,7 @@ def _micro_kernel(profile: Profile, name: str, nv: int) -> Function:
         lines = [f.at(below, offset) for offset in range(0, size * nv + 1, CACHE_LINE_BYTES)]
         for line in (q, f.at(q, "%q_half")):
             lines.append(line)
-            for _ in range(3):
-                lines.append(f.at(lines[-1], "%q_line"))
+            lines += [second := f.at(line, "%q_line"), third := f.at(second, "%q_line"), f.at(third, "%q_line")]
         for line in lines:
             _prefetch(f, line)
         done = f.loop(0, PREFETCH_STEPS, 1, step, list(zip(kinds, carried, strict=True)))
@@ -218,6 +219,19 @@ def _pack_right(profile: Profile, name: str, layout: str) -> Function:
     columns = [f.at("%source", f.mul(f.least(column, last), "%column")) for column in range(nr)]
     _pack_lines(f, columns, layout == "rows", "%to")
     return f
+
+
+def grid(profile: Profile, m: int, n: int, parts: int) -> tuple[int, int]:
+    """Return the rows and columns of a part when C is divided among threads into about `parts` parts, whole tiles each.
+    The longer side is divided first: a part packs all that it reads, so it should be square."""
+    mr, nr = profile.tile_rows, profile.tile_vectors * profile.lanes
+    down, across = 1, 1
+    while down * across < parts and max(m // down, n // across) >= 2 * PART_EXTENT_MIN:
+        if m // down >= n // across:
+            down *= 2
+        else:
+            across *= 2
+    return -(-m // (down * mr)) * mr, -(-n // (across * nr)) * nr
 
 
 GEMM_PARAMS = (

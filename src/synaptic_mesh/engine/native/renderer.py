@@ -65,8 +65,11 @@ class LlvmBuilder:
         return self._read(kind, width, self.f.splat(self.f.load(words, self.f.at(pointer.text, offset)), words, width))
 
     def load_strided(self, kind: str, part: Part, stride: int, pointer: Value, offset: int = 0) -> Value:
-        """One lane after another."""
+        """Every second element by a shuffle, others one after another."""
         f, words, name = self.f, _memory(kind), "zeroinitializer"
+        if stride == 8 and part.lanes > 1:
+            pair = f.load(f"<{2 * part.width} x {words}>", f.at(pointer.text, offset))
+            return self._read(kind, part.width, f.lanes(pair, words, 2 * part.width, range(0, 2 * part.width, 2)))
         for lane in range(part.lanes):
             one = f.load(words, f.at(pointer.text, offset + stride * lane))
             name = f.value(f"insertelement <{part.width} x {words}> {name}, {words} {one}, i64 {lane}")
@@ -80,6 +83,13 @@ class LlvmBuilder:
         ops = self.vectors(part.width)
         name = ops.as_float(value) if kind == FLOAT else ops.as_int(ops.spread(value) if kind == MASK else value)
         self.f.store_lanes(name, _memory(kind), part.width, part.lanes, self.f.at(pointer.text, offset))
+
+    def store_strided(self, kind: str, part: Part, value: Value, stride: int, pointer: Value, offset: int = 0) -> None:
+        """One lane after another."""
+        f, words, name = self.f, _memory(kind), self._name(kind, part.width, value)
+        for lane in range(part.lanes):
+            one = f.value(f"extractelement <{part.width} x {words}> {name}, i64 {lane}")
+            f.store(words, one, f.at(pointer.text, offset + stride * lane))
 
     def fill(self, pointer: Value, size: int) -> None:
         """A loop: objects call no library."""

@@ -91,6 +91,9 @@ class Builder(Protocol[H]):
     def store(self, kind: str, part: Part, value: H, pointer: H, offset: int = 0) -> None:
         """Write the first `part.lanes` lanes of a vector."""
 
+    def store_strided(self, kind: str, part: Part, value: H, stride: int, pointer: H, offset: int = 0) -> None:
+        """Write the first `part.lanes` lanes `stride` bytes apart."""
+
     def fill(self, pointer: H, size: int) -> None:
         """Set `size` bytes, whole words, to zero."""
 

@@ -8,10 +8,10 @@ bits are set once some element had all exponent bits set.
 
 from typing import Generic, NamedTuple, TypeVar
 
-from synaptic_mesh.engine.fusion import Kernel
+from synaptic_mesh.engine.fusion import Kernel, cost
 from synaptic_mesh.engine.ir import DType, Graph
 from synaptic_mesh.engine.nest.builder import FLOAT, INT, MASK, Builder, Carried, Part
-from synaptic_mesh.engine.nest.vectors import POLYNOMIALS, Vectors, apply
+from synaptic_mesh.engine.nest.vectors import Vectors, apply
 from synaptic_mesh.engine.views import View, dense_strides
 
 H = TypeVar("H")
@@ -23,11 +23,13 @@ EXPONENT_CARRY = 0x00800000
 
 
 class Access(NamedTuple):
-    """A tensor as a kernel walks it: the number of its address, its strides in elements, its lanes' type."""
+    """A tensor as a kernel walks it: the number of its address, its strides in elements, its lanes' type, and the bytes
+    from the address to its first element."""
 
     place: int
     strides: Strides
     kind: str
+    offset: int
 
 
 class Chain(Generic[H]):
@@ -48,25 +50,27 @@ class Chain(Generic[H]):
         self.kernel = kernel
         self.places: list[H] = []
         self.strides: list[Strides] = []
-        self._place_of: dict[tuple[int, Strides], int] = {}
+        self._place_of: dict[tuple[int, Strides, int], int] = {}
         self.leaves = {
-            node: self._access(node, view.base, view.strides, parameters)
+            node: self._access(node, view, parameters)
             for node, view in kernel.leaves.items()
             if not is_constant_view(graph, kernel, view)
         }
         dense = dense_strides(kernel.shape)
-        self.targets = {node: self._access(node, buffer, dense, parameters) for node, buffer in kernel.stores}
+        self.targets = {node: self._access(node, View(buffer, dense), parameters) for node, buffer in kernel.stores}
         self.checked = {node for node, buffer in kernel.stores if buffer in checked}
         self.is_cheap = is_cheap(graph, kernel)
 
-    def _access(self, node: int, buffer: int, strides: Strides, parameters: dict[int, H]) -> Access:
-        key = (buffer, strides)
+    def _access(self, node: int, view: View, parameters: dict[int, H]) -> Access:
+        backward = any(stride < 0 for stride in view.strides)
+        start = 4 * view.offset if backward else 0  # an address walks down from the first element, not from below it
+        key = (view.base, view.strides, start)
         if key not in self._place_of:
             self._place_of[key] = len(self.places)
-            self.places.append(parameters[buffer])
-            self.strides.append(strides)
+            self.places.append(self.b.at(parameters[view.base], start))
+            self.strides.append(view.strides)
         kind = {DType.F32: FLOAT, DType.BOOL: MASK}.get(self.graph.nodes[node].dtype, INT)
-        return Access(self._place_of[key], strides, kind)
+        return Access(self._place_of[key], view.strides, kind, 4 * view.offset - start)
 
     def classes(self) -> list[Strides]:
         """Return the distinct strides of everything loaded or stored."""
@@ -140,7 +144,8 @@ class Chain(Generic[H]):
 
     def _load(self, access: Access, places: list[H], part: Part, shift: tuple[int, ...]) -> H:
         inner = access.strides[-1] if access.strides else 0
-        return self.load_part(access.kind, inner, part, places[access.place], _bytes(access.strides, shift))
+        offset = access.offset + _bytes(access.strides, shift)
+        return self.load_part(access.kind, inner, part, places[access.place], offset)
 
     def load_part(self, kind: str, stride: int, part: Part, row: H, offset: int) -> H:
         """The lanes of `part` of a row whose elements lie `stride` elements apart."""
@@ -180,4 +185,4 @@ def splat_bits(graph: Graph, node: int) -> int:
 
 def is_cheap(graph: Graph, kernel: Kernel) -> bool:
     """True for a chain short enough to unroll."""
-    return len(kernel.nodes) <= CHEAP_NODES_MAX and not any(graph.nodes[i].op in POLYNOMIALS for i in kernel.nodes)
+    return len(kernel.nodes) <= CHEAP_NODES_MAX and all(cost(graph.nodes[i].op) == 1 for i in kernel.nodes)

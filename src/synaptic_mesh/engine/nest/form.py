@@ -23,7 +23,7 @@ def kernel_form(graph: Graph, kernel: Kernel, checked: frozenset[int]) -> object
             for i in kernel.nodes
         ),
         tuple(
-            (nodes[i].shape, nodes[i].dtype, view.strides, place.get(view.base), i in kernel.leaves)
+            (nodes[i].shape, nodes[i].dtype, view.strides, view.offset, place.get(view.base), i in kernel.leaves)
             if not is_constant_view(graph, kernel, view)
             else splat_bits(graph, view.base)
             for i, view in kernel.operands.items()

@@ -46,6 +46,35 @@ def emit_scatter_add(b: Builder[H], count: int, extents: tuple[int, int], update
     each_index(b, count, rows, index, add, [Walk(updates, 4 * width)])
 
 
+def emit_gather_last(b: Builder[H], rows: int, extent: int, count: int, x: H, index: H, target: H) -> None:
+    """target[r, j] = x[r, index[r, j]]; x: (rows, extent), index: (rows, count)."""
+
+    def row(_: H, here: Sequence[H], __: Sequence[H]) -> Sequence[H]:
+        def one(value: H, at: Sequence[H]) -> None:
+            b.store_word(b.load_word(b.indexed(here[0], value, 4)), at[0])
+
+        each_index(b, count, extent, here[1], one, [Walk(here[2], 4)])
+        return ()
+
+    b.loop(rows, row, [Walk(x, 4 * extent), Walk(index, 4 * count), Walk(target, 4 * count)])
+
+
+def emit_scatter_add_last(b: Builder[H], rows: int, extent: int, count: int, updates: H, index: H, target: H) -> None:
+    """target = +0, then target[r, index[r, j]] += updates[r, j] for j ascending; target: (rows, extent)."""
+    b.fill(target, 4 * rows * extent)
+
+    def row(_: H, here: Sequence[H], __: Sequence[H]) -> Sequence[H]:
+        def one(value: H, at: Sequence[H]) -> None:
+            place = b.indexed(here[2], value, 4)
+            total = b.vectors(ONE_ELEMENT.width).add(b.load(FLOAT, 4, place), b.load(FLOAT, 4, at[0]))
+            b.store(FLOAT, ONE_ELEMENT, total, place)
+
+        each_index(b, count, extent, here[1], one, [Walk(here[0], 4)])
+        return ()
+
+    b.loop(rows, row, [Walk(updates, 4 * count), Walk(index, 4 * count), Walk(target, 4 * extent)])
+
+
 def each_index(
     b: Builder[H],
     count: int,

@@ -4,11 +4,14 @@
 """
 
 from abc import ABC, abstractmethod
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
-from synaptic_mesh.base.errors import broken
-from synaptic_mesh.engine import polynomials
+from synaptic_mesh.base.errors import invariant
+from synaptic_mesh.engine import polynomials, powers, trigonometry
+from synaptic_mesh.engine.geometry import shift_count, threefry_key
 from synaptic_mesh.engine.ir import DType, Node, Op
+from synaptic_mesh.engine.threefry import threefry2x32
 
 H = TypeVar("H")
 
@@ -125,17 +128,22 @@ class Vectors(ABC, Generic[H]):
         return self.shift("shr_u", a, count)
 
 
-POLYNOMIALS = {
+POLYNOMIALS: dict[Op, Callable[..., Any]] = {
     Op.EXP: polynomials.exp,
     Op.LOG: polynomials.log,
     Op.TANH: polynomials.tanh,
     Op.SIGMOID: polynomials.sigmoid,
+    Op.ERF: trigonometry.erf,
+    Op.SIN: trigonometry.sin,
+    Op.COS: trigonometry.cos,
+    Op.POW: powers.pow,
 }
 _FLOAT = {
     Op.NEG: "f32.neg",
     Op.ABS: "f32.abs",
     Op.SQRT: "f32.sqrt",
     Op.FLOOR: "f32.floor",
+    Op.ROUND: "f32.nearest",
     Op.ADD: "f32.add",
     Op.SUB: "f32.sub",
     Op.MUL: "f32.mul",
@@ -146,7 +154,15 @@ _FLOAT = {
     Op.LE: "f32.le",
     Op.EQ: "f32.eq",
 }
-_INTEGER = {Op.ADD: "i32.add", Op.SUB: "i32.sub", Op.MUL: "i32.mul", Op.EQ: "i32.eq"}
+_INTEGER = {
+    Op.ADD: "i32.add",
+    Op.SUB: "i32.sub",
+    Op.MUL: "i32.mul",
+    Op.EQ: "i32.eq",
+    Op.AND: "and",
+    Op.OR: "or",
+    Op.XOR: "xor",
+}
 _ORDERED = {Op.MIN: "i32.min", Op.MAX: "i32.max", Op.LT: "i32.lt", Op.LE: "i32.le"}
 
 
@@ -154,15 +170,32 @@ def apply(ops: Vectors[H], node: Node, operand_dtype: DType, operands: list[H]) 
     """Build one elementwise primitive. `operand_dtype` is that of the first operand."""
     op = node.op
     if op in POLYNOMIALS:
-        return POLYNOMIALS[op](ops, operands[0])
-    if op is Op.SELECT:
-        return ops.select(*operands)
-    if op is Op.CONVERT:
-        return ops.truncate(operands[0]) if node.dtype is DType.I32 else ops.convert(operands[0])
+        value: H = POLYNOMIALS[op](ops, *operands)
+        return value
     if operand_dtype is DType.F32 and op in _FLOAT:
         return ops.op(_FLOAT[op], *operands)
     if op in _INTEGER:
         return ops.op(_INTEGER[op], *operands)
-    if op not in _ORDERED:
-        broken(f"{op.value} is not elementwise")
-    return ops.op(_ORDERED[op] + ("_u" if operand_dtype is DType.U32 else "_s"), *operands)
+    if op in _ORDERED:
+        return ops.op(_ORDERED[op] + ("_u" if operand_dtype is DType.U32 else "_s"), *operands)
+    return _apply_other(ops, node, operand_dtype, operands)
+
+
+def _apply_other(ops: Vectors[H], node: Node, operand_dtype: DType, operands: list[H]) -> H:
+    match node.op:
+        case Op.SELECT:
+            return ops.select(*operands)
+        case Op.CONVERT:
+            return ops.truncate(operands[0]) if node.dtype is DType.I32 else ops.convert(operands[0])
+        case Op.BITCAST if operand_dtype is DType.F32:
+            x = operands[0]
+            return ops.select(ops.equal(x, x), x, ops.constant(polynomials.NAN))  # a payload is nobody's business
+        case Op.BITCAST:
+            return operands[0]
+        case Op.SHIFT_LEFT:
+            return ops.shift_left(operands[0], shift_count(node))
+        case Op.SHIFT_RIGHT:
+            return ops.shift("shr_u" if operand_dtype is DType.U32 else "shr_s", operands[0], shift_count(node))
+        case _:
+            invariant(node.op is Op.THREEFRY, f"{node.op.value} is not elementwise")
+            return threefry2x32(ops, threefry_key(node), operands[0], operands[1])[0]

@@ -8,15 +8,18 @@ stops at the first step with a flag.
 from typing import NamedTuple
 
 from synaptic_mesh.engine.abi import RUN_EXPORT, Slot
-from synaptic_mesh.engine.fusion import Kernel, KernelKind, matmul_extents
+from synaptic_mesh.engine.fusion import Kernel, KernelKind, is_strip, matmul_extents
 from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.lowering import lower
+from synaptic_mesh.engine.nest.batches import each_batch, matrix_kernel
 from synaptic_mesh.engine.nest.check import emit_check
 from synaptic_mesh.engine.nest.form import kernel_buffers, kernel_form
 from synaptic_mesh.engine.nest.kernels import emit_kernel, must_run
+from synaptic_mesh.engine.nest.movement import Place
 from synaptic_mesh.engine.passes import simplify
 from synaptic_mesh.engine.planner import Plan
 from synaptic_mesh.engine.support import refuse_missing
+from synaptic_mesh.engine.views import dense_strides
 from synaptic_mesh.engine.wasm.chain import Chain
 from synaptic_mesh.engine.wasm.encoder import Module
 from synaptic_mesh.engine.wasm.function import Function, Local
@@ -56,6 +59,10 @@ def compile_graph(graph: Graph) -> CompiledModule:
 
 def workspace_bytes(graph: Graph, kernel: Kernel) -> int:
     """Return how much scratch memory a kernel needs."""
+    if kernel.kind is KernelKind.BATCHED:
+        one = matrix_kernel(graph, kernel)
+        _, k, n = matmul_extents(graph, kernel.nodes[0])
+        return workspace_bytes(graph, one if is_strip(k, n) else one._replace(kind=KernelKind.GEMM))
     if kernel.kind is KernelKind.GEMM:
         _, k, n = matmul_extents(graph, kernel.nodes[0])
         return DEFAULT_SCHEDULE.workspace_bytes(k, n)
@@ -131,16 +138,44 @@ class _Compiler:
         return self.functions[form], arguments
 
     def _emit(self, f: Function, kernel: Kernel, parameters: dict[int, Local], work: Local) -> None:
+        b = WasmBuilder(f)
         if kernel.kind is KernelKind.GEMM:
-            sources = [parameters[kernel.operands[i].base] for i in self.graph.nodes[kernel.nodes[0]].inputs]
-            self._emit_gemm(f, kernel, sources, parameters[kernel.nodes[0]], work)
+            left, right = self._factors(b, kernel, kernel.nodes[0], parameters)
+            self._emit_gemm(f, kernel, [left, right], parameters[kernel.nodes[0]], work)
+        elif kernel.kind is KernelKind.BATCHED:
+            self._emit_batched(b, kernel, parameters, work)
         elif kernel.root is not None:
-            chain = Chain(f, self.graph, kernel, parameters, self.checked)
-            left, right = (parameters[kernel.operands[i].base] for i in self.graph.nodes[kernel.root].inputs)
-            emit_product(f, _product(self.graph, kernel, kernel.root), Pointers(left, right, work), chain)
-            chain.finish()
+            left, right = self._factors(b, kernel, kernel.root, parameters)
+            self._emit_product(f, kernel, parameters, Pointers(left, right, work))
         else:
-            emit_kernel(WasmBuilder(f), self.graph, kernel, parameters, self.checked)
+            emit_kernel(b, self.graph, kernel, parameters, self.checked)
+
+    def _factors(self, b: WasmBuilder, kernel: Kernel, index: int, parameters: dict[int, Local]) -> list[Local]:
+        """Return the addresses of a product's operands."""
+        views = [kernel.operands[i] for i in self.graph.nodes[index].inputs]
+        return [b.at(parameters[view.base], 4 * view.offset) for view in views]
+
+    def _emit_product(self, f: Function, kernel: Kernel, parameters: dict[int, Local], pointers: Pointers) -> None:
+        chain = Chain(f, self.graph, kernel, parameters, self.checked)
+        if kernel.root is not None:
+            emit_product(f, _product(self.graph, kernel, kernel.root), pointers, chain)
+        chain.finish()
+
+    def _emit_batched(self, b: WasmBuilder, kernel: Kernel, parameters: dict[int, Local], work: Local) -> None:
+        (index,) = kernel.nodes
+        node, one = self.graph.nodes[index], matrix_kernel(self.graph, kernel)
+        _, k, n = matmul_extents(self.graph, index)
+        strides = [kernel.operands[i].strides[:-2] for i in node.inputs] + [dense_strides(node.shape)[:-2]]
+        pointers = [*self._factors(b, kernel, index, parameters), parameters[index]]
+
+        def product(here: list[Local]) -> None:
+            left, right, target = here
+            if is_strip(k, n):
+                self._emit_product(b.f, one, {**parameters, index: target}, Pointers(left, right, work))
+            else:
+                self._emit_gemm(b.f, one, [left, right], target, work)
+
+        each_batch(b, node.shape[:-2], [Place(*pair) for pair in zip(pointers, strides, strict=True)], product)
 
     def _emit_gemm(self, f: Function, kernel: Kernel, sources: list[Local], target: Local, work: Local) -> None:
         product = _product(self.graph, kernel, kernel.nodes[0])

@@ -28,6 +28,7 @@ _NAMES = {
     "truncate": "i32x4.trunc_sat_f32x4_s",
     "convert": "f32x4.convert_i32x4_s",
 }
+_EVEN = bytes(4 * lane + byte for lane in (0, 2, 4, 6) for byte in range(4))
 _SWAPPED = {
     width: bytes(4 * lane + byte for lane in lanes for byte in range(4))
     for width, lanes in ((4, (2, 3, 0, 1)), (2, (1, 0, 3, 2)))
@@ -98,29 +99,53 @@ class WasmBuilder:
 
     def load(self, kind: str, width: int, pointer: Local, offset: int = 0) -> Local:
         """Four lanes."""
+        pointer, offset = self._positive(pointer, offset)
         self.f.get(pointer)
         self.f.load("v128.load", offset)
         return self.f.keep(V128)
 
     def load_splat(self, kind: str, width: int, pointer: Local, offset: int = 0) -> Local:
         """One element in all lanes."""
+        pointer, offset = self._positive(pointer, offset)
         self.f.get(pointer)
         self.f.load("f32.load", offset)
         self.f.emit("f32x4.splat")
         return self.f.keep(V128)
 
     def load_strided(self, kind: str, part: Part, stride: int, pointer: Local, offset: int = 0) -> Local:
-        """One lane after another."""
+        """Every second element by a shuffle, others one after another."""
         f = self.f
+        if stride == 8 and part.lanes > 1:
+            f.get(pointer)
+            f.load("v128.load", offset)
+            f.get(pointer)
+            f.load("v128.load", offset + 16)
+            f.emit("i8x16.shuffle", _EVEN)
+            return f.keep(V128)
+        pointer, offset = self._positive(pointer, offset + min(0, stride * (part.lanes - 1)))
+        first = -min(0, stride * (part.lanes - 1))
         f.get(pointer)
-        f.load("v128.load32_zero", offset)
+        f.load("v128.load32_zero", offset + first)
         value = f.keep(V128)
         for lane in range(1, part.lanes):
             f.get(pointer)
             f.get(value)
-            f.emit("v128.load32_lane", 0, offset + stride * lane, lane)
+            f.emit("v128.load32_lane", 0, offset + first + stride * lane, lane)
             f.set(value)
         return value
+
+    def store_strided(self, kind: str, part: Part, value: Local, stride: int, pointer: Local, offset: int = 0) -> None:
+        """One lane after another."""
+        pointer, offset = self._positive(pointer, offset + min(0, stride * (part.lanes - 1)))
+        first = -min(0, stride * (part.lanes - 1))
+        for lane in range(part.lanes):
+            self.f.get(pointer)
+            self.f.get(value)
+            self.f.emit("v128.store32_lane", 0, offset + first + stride * lane, lane)
+
+    def _positive(self, pointer: Local, offset: int) -> tuple[Local, int]:
+        """An instruction's own offset is not negative."""
+        return (pointer, offset) if offset >= 0 else (self.at(pointer, offset), 0)
 
     def store(self, kind: str, part: Part, value: Local, pointer: Local, offset: int = 0) -> None:
         """All lanes, or the first ones."""

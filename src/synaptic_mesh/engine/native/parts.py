@@ -1,0 +1,124 @@
+"""Work that threads share: one word in the arena's first line says what is to be done and how much of it is taken.
+
+A *job* is a kernel that can be computed in parts, each of which writes other outputs; which thread computes a part, and
+how many threads there are, cannot change a bit. `share` opens a job and takes parts itself until none is left, then
+waits for those that others took. So nobody is waited for who has not begun: helpers may come late, leave early, or not
+come at all.
+
+The word holds the job's number, the number of its parts, and the next part to take. A part is taken by comparing and
+swapping the whole word, so whoever succeeds took a part of the job that is open now, whatever happened since it looked.
+
+    assist(arena, slot)  what a helper calls: takes parts until the run is over (0) or nothing came for a while (IDLE)
+
+Helper number `slot` has its own workspace; 0 is the thread that called `run`.
+"""
+
+from collections.abc import Sequence
+
+from synaptic_mesh.engine.abi import HELPER_IDLE, WORD_OFFSET
+from synaptic_mesh.engine.native.profile import NEON, Profile
+
+DONE_OFFSET = WORD_OFFSET + 8
+"""Parts of the open job that are finished."""
+PARTS_MAX = (1 << 16) - 1
+CLOSED = -1
+"""The word after the last step: helpers go home."""
+SPINS = 4000
+"""Pauses of a helper without work before it goes, some 100 us: longer gaps are for the system to bridge."""
+ASSIST_BODY = "assist_body"
+
+
+def job_word(job: int, parts: int) -> int:
+    """Return the word that opens a job none of whose parts is taken."""
+    return job << 32 | parts << 16
+
+
+def close_line(arena: str) -> str:
+    """Return the instruction that sends helpers home; `arena` + WORD_OFFSET is the word's address."""
+    return f"store atomic i64 {CLOSED}, ptr {arena} release, align 8"
+
+
+def parts_text(jobs: Sequence[str], profile: Profile) -> str:
+    """Return `take`, `share` and the body of `assist`. `jobs`: functions (arena, part, slot), by number."""
+    cases = " ".join(f"i64 {number}, label %job{number}" for number in range(len(jobs)))
+    calls = "".join(
+        f"job{number}:\n  call void @{name}(ptr %arena, i64 %next, i64 %slot)\n  br label %finished\n"
+        for number, name in enumerate(jobs)
+    )
+    pause = "call void @llvm.aarch64.hint(i32 1)" if profile == NEON else "call void @llvm.x86.sse2.pause()"
+    return f"""declare void @{pause.split("@")[1].split("(")[0]}({"i32" if profile == NEON else ""})
+define internal i1 @take(ptr %arena, i64 %slot) nounwind noinline {{
+entry:
+  %word = getelementptr i8, ptr %arena, i64 {WORD_OFFSET}
+  %done = getelementptr i8, ptr %arena, i64 {DONE_OFFSET}
+  br label %look
+look:
+  %worked = phi i1 [ false, %entry ], [ true, %finished ]
+  %seen = load atomic i64, ptr %word acquire, align 8
+  br label %try
+try:
+  %now = phi i64 [ %seen, %look ], [ %other, %swap ]
+  %next = and i64 %now, {PARTS_MAX}
+  %above = lshr i64 %now, 16
+  %parts = and i64 %above, {PARTS_MAX}
+  %some = icmp ult i64 %next, %parts
+  br i1 %some, label %swap, label %none
+swap:
+  %following = add i64 %now, 1
+  %pair = cmpxchg ptr %word, i64 %now, i64 %following acq_rel acquire, align 8
+  %other = extractvalue {{ i64, i1 }} %pair, 0
+  %won = extractvalue {{ i64, i1 }} %pair, 1
+  br i1 %won, label %mine, label %try
+mine:
+  %job = lshr i64 %now, 32
+  switch i64 %job, label %finished [ {cases} ]
+{calls}finished:
+  %before = atomicrmw add ptr %done, i64 1 release, align 8
+  br label %look
+none:
+  ret i1 %worked
+}}
+define internal void @share(ptr %arena, i64 %job) nounwind noinline {{
+entry:
+  %word = getelementptr i8, ptr %arena, i64 {WORD_OFFSET}
+  %done = getelementptr i8, ptr %arena, i64 {DONE_OFFSET}
+  store atomic i64 0, ptr %done monotonic, align 8
+  store atomic i64 %job, ptr %word release, align 8
+  %above = lshr i64 %job, 16
+  %parts = and i64 %above, {PARTS_MAX}
+  %worked = call i1 @take(ptr %arena, i64 0)
+  br label %wait
+wait:
+  %finished = load atomic i64, ptr %done acquire, align 8
+  %all = icmp eq i64 %finished, %parts
+  br i1 %all, label %end, label %again
+again:
+  {pause}
+  br label %wait
+end:
+  ret void
+}}
+define internal i32 @{ASSIST_BODY}(ptr %arena, i64 %slot) nounwind noinline {{
+entry:
+  %word = getelementptr i8, ptr %arena, i64 {WORD_OFFSET}
+  br label %look
+look:
+  %count = phi i64 [ 0, %entry ], [ %next, %again ]
+  %worked = call i1 @take(ptr %arena, i64 %slot)
+  %now = load atomic i64, ptr %word acquire, align 8
+  %over = icmp eq i64 %now, {CLOSED}
+  br i1 %over, label %home, label %idle
+idle:
+  %more = add i64 %count, 1
+  %next = select i1 %worked, i64 0, i64 %more
+  %tired = icmp ugt i64 %next, {SPINS}
+  br i1 %tired, label %leave, label %again
+again:
+  {pause}
+  br label %look
+leave:
+  ret i32 {HELPER_IDLE}
+home:
+  ret i32 0
+}}
+"""
