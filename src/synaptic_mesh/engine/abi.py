@@ -7,7 +7,7 @@ from synaptic_mesh.engine.ir import DType, Shape
 
 WASM_EMITTER_VERSION = 3
 """Raised whenever the same graph would give another WebAssembly module; part of every cache key."""
-NATIVE_EMITTER_VERSION = 5
+NATIVE_EMITTER_VERSION = 6
 """Raised whenever the same graph would give another LLVM text; part of every cache key."""
 MEMORY_EXPORT = "memory"
 RUN_EXPORT = "run"

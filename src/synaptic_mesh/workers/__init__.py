@@ -3,6 +3,7 @@
 wasm_runtime        compiles graphs to WebAssembly and runs them in wasmtime; exact only after the golden vectors passed
 native_runtime      compiles graphs with LLVM to machine code, where llvmlite is installed; exact on the same condition
 switching           starts in wasmtime and goes on in machine code once that is compiled
+pool                the threads of this process that help with large kernels
 program_cache       generated and precompiled modules on disk, checked before use, rebuilt when damaged
 float_environment   rounding to nearest and subnormals kept, on the thread that executes
 explain             what the emitter made of a graph: IR, plan, module text, sizes and times

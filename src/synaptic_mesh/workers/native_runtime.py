@@ -14,7 +14,7 @@ import mmap
 import platform
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +25,13 @@ from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.base.digests import blob_digest
 from synaptic_mesh.base.errors import LocalError, ResourceError
 from synaptic_mesh.base.ids import Digest
-from synaptic_mesh.engine.abi import INIT_EXPORT, NATIVE_EMITTER_VERSION, RUN_EXPORT, Slot
+from synaptic_mesh.engine.abi import (
+    ASSIST_EXPORT,
+    INIT_EXPORT,
+    NATIVE_EMITTER_VERSION,
+    RUN_EXPORT,
+    Slot,
+)
 from synaptic_mesh.engine.backend import Trust
 from synaptic_mesh.engine.golden import check_backend
 from synaptic_mesh.engine.ir import Graph
@@ -34,6 +40,7 @@ from synaptic_mesh.engine.native.profile import Profile, supported_profiles
 from synaptic_mesh.engine.serialize import graph_digest
 from synaptic_mesh.engine.verify import verify
 from synaptic_mesh.workers.arena_program import ArenaProgram
+from synaptic_mesh.workers.pool import SharedRun, check_threads, word_view
 from synaptic_mesh.workers.program_cache import CachedProgram, CachedSlot, ProgramCache, program_key
 
 try:
@@ -75,24 +82,28 @@ _PRIVATE: dict[str, int] = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if h
 
 
 class Loaded(NamedTuple):
-    """A linked object and its layout. The code lives as long as `tracker` does."""
+    """A linked object and its layout. The code lives as long as `tracker` does. `assist`: where threads share kernels,
+    what a helper calls."""
 
     tracker: Any
     run: Any
     init: Any
     layout: CachedProgram
+    assist: Any = None
 
 
 class NativeBackend:
     """Executes graphs as machine code. Exact only after `qualify` found the golden vectors' bits on this machine.
 
     Threads may share a backend; each program belongs to one thread at a time. `profile`: one of `host_profiles()`.
+    `threads`: how many may work on one large product; the bits do not depend on it.
     """
 
     name = "native"
 
-    def __init__(self, cache: ProgramCache | None = None, profile: Profile | None = None) -> None:
+    def __init__(self, cache: ProgramCache | None = None, profile: Profile | None = None, threads: int = 1) -> None:
         self.profile = profile or host_profiles()[0]
+        self.threads = check_threads(threads)
         require_llvm()
         self.trust = Trust.TOLERANT
         self.cache = cache
@@ -156,13 +167,14 @@ class NativeBackend:
     def _build(self, graph: Graph, digest: Digest) -> Loaded:
         from synaptic_mesh.engine.native.compiler import compile_native  # not needed for what the cache holds
 
-        compiled = compile_native(graph, self.profile)
+        compiled = compile_native(graph, self.profile, self.threads)
         layout = CachedProgram(
             wasm=b"",
             native=self.assemble(compiled.text),
             inputs=_cached_slots(compiled.inputs),
             outputs=_cached_slots(compiled.outputs),
             arena_bytes=compiled.arena_bytes,
+            threads=compiled.threads,
         )
         try:
             loaded = self._link(layout)
@@ -182,26 +194,28 @@ class NativeBackend:
 
     def _link(self, layout: CachedProgram) -> Loaded:
         """Return callable code. Raises RuntimeError for an object that LLVM does not accept."""
-        builder = (
-            llvm.JITLibraryBuilder().add_object_img(layout.native).export_symbol(RUN_EXPORT).export_symbol(INIT_EXPORT)
-        )
+        shared = layout.threads > 1
+        builder = llvm.JITLibraryBuilder().add_object_img(layout.native)
+        for name in (RUN_EXPORT, INIT_EXPORT, ASSIST_EXPORT)[: 2 + shared]:
+            builder = builder.export_symbol(name)
         tracker = builder.link(self._linker, f"program{next(self._numbers)}")
-        run = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint64)(tracker[RUN_EXPORT])
-        init = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(tracker[INIT_EXPORT])
-        return Loaded(tracker, run, init, layout)
+        step = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint64)
+        run, init = step(tracker[RUN_EXPORT]), ctypes.CFUNCTYPE(None, ctypes.c_void_p)(tracker[INIT_EXPORT])
+        return Loaded(tracker, run, init, layout, step(tracker[ASSIST_EXPORT]) if shared else None)
 
     def _key(self, graph: Digest) -> Digest:
         versions = f"llvmlite {llvmlite.__version__} LLVM {llvm.llvm_version_info}"
-        return program_key(
-            graph, f"native emitter {NATIVE_EMITTER_VERSION}", versions, self.profile.name, f"O{LLVM_LEVEL}"
-        )
+        how = f"{self.profile.name} O{LLVM_LEVEL} {self.threads} threads"
+        return program_key(graph, f"native emitter {NATIVE_EMITTER_VERSION}", versions, how)
 
 
-def open_native_backend(cache_directory: Path | None = None, profile: Profile | None = None) -> NativeBackend:
-    """Return a qualified backend, with a program cache if a directory is given. Raises LocalError without llvmlite,
-    ResourceError when it fails the golden vectors."""
+def open_native_backend(
+    cache_directory: Path | None = None, profile: Profile | None = None, threads: int = 1
+) -> NativeBackend:
+    """Return a qualified backend, with a program cache if a directory is given. Raises LocalError without llvmlite or
+    for an impossible number of threads, ResourceError when it fails the golden vectors."""
     require_llvm()
-    backend = NativeBackend(ProgramCache(cache_directory) if cache_directory is not None else None, profile)
+    backend = NativeBackend(ProgramCache(cache_directory) if cache_directory is not None else None, profile, threads)
     backend.qualify()
     return backend
 
@@ -218,7 +232,12 @@ class NativeProgram(ArenaProgram):
         self._memory = memory
         self._address = memory.ctypes.data
         loaded.init(self._address)
-        super().__init__(graph, loaded.layout, memory, partial(loaded.run, self._address))
+        execute: Callable[[int], int] = partial(loaded.run, self._address)
+        if loaded.assist is not None:
+            execute = SharedRun(
+                execute, partial(loaded.assist, self._address), word_view(memory), loaded.layout.threads - 1
+            )
+        super().__init__(graph, loaded.layout, memory, execute)
 
     def memory_digest(self) -> Digest:
         """Return the digest of the whole arena: for tests that compare programs."""

@@ -35,13 +35,15 @@ class CachedSlot(Record):
 
 
 class CachedProgram(Record):
-    """Everything an instance needs; `native` is what wasmtime's serialisation gave for `wasm`."""
+    """Everything an instance needs; `native` is what wasmtime's serialisation gave for `wasm`. `threads`: how many may
+    work on a run."""
 
     wasm: bytes
     native: bytes
     inputs: dict[str, CachedSlot]
     outputs: dict[str, CachedSlot]
     arena_bytes: int
+    threads: int = 1
 
 
 class ProgramCache:

@@ -7,6 +7,7 @@ renderer   loop nests (`engine.nest`) as LLVM IR: a handle is the name of a valu
 chain      a kernel's fused chain as the matrix products use it
 product    matrix products for operands that fit in cache, with a fused chain on every finished tile
 gemm       packed and blocked matrix products
+parts      kernels that threads share: one word says what is taken
 compiler   walks the plan, calls the kernels, and returns a `CompiledNative`
 peak       the register-only loop that measures what separate multiply and add can do at most
 

@@ -1,0 +1,109 @@
+"""Products that threads share: the same bits whoever takes which part, with helpers that come, come late, or do not."""
+
+import numpy as np
+import pytest
+from random_graphs import differences
+
+from synaptic_mesh.base.arrays import F32
+from synaptic_mesh.bench.engine_suite import classifier_step, step_data
+from synaptic_mesh.engine import fusion
+from synaptic_mesh.engine.abi import HELPER_IDLE
+from synaptic_mesh.engine.executors.contraction import multiply_ascending
+from synaptic_mesh.engine.golden import check_backend
+from synaptic_mesh.engine.ir import Graph
+from synaptic_mesh.engine.native import compiler, gemm
+from synaptic_mesh.engine.native.parts import CLOSED, job_word
+from synaptic_mesh.engine.native.profile import AVX2, AVX512
+from synaptic_mesh.engine.trace import f32, trace
+from synaptic_mesh.workers.native_runtime import NativeBackend, NativeProgram
+from synaptic_mesh.workers.pool import word_view
+
+pytest.importorskip("llvmlite")
+COUNTS = (1, 2, 4)
+
+
+@pytest.fixture
+def everything_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fusion, "STRIP_RIGHT_ELEMENTS_MAX", 0)
+    monkeypatch.setattr(compiler, "SHARED_PRODUCT_MIN", 1)
+    monkeypatch.setattr(gemm, "PART_EXTENT_MIN", 1)
+
+
+def operands() -> tuple[F32, F32]:
+    random = np.random.default_rng(5)
+    return random.standard_normal((150, 70), np.float32), random.standard_normal((70, 130), np.float32)
+
+
+def product_graph() -> Graph:
+    return trace(lambda a, b: a @ b, {"a": f32(150, 70), "b": f32(70, 130)})
+
+
+def prepared(threads: int) -> NativeProgram:
+    program = NativeBackend(threads=threads).compile(product_graph())
+    for name, array in zip("ab", operands(), strict=True):
+        program.write(name, array)
+    return program
+
+
+def expected() -> bytes:
+    a, b = operands()
+    return multiply_ascending(a.T, b).tobytes()
+
+
+@pytest.mark.usefixtures("everything_is_shared")
+@pytest.mark.parametrize("threads", COUNTS)
+def test_a_shared_product(threads: int) -> None:
+    with prepared(threads) as program:
+        for _ in range(20):
+            program.run_many(3)
+            assert program.read("output").tobytes() == expected()
+
+
+@pytest.mark.usefixtures("everything_is_shared")
+def test_a_helper_can_do_all_of_it_in_its_own_workspace() -> None:
+    with prepared(4) as program:
+        assert program._code is not None
+        word = word_view(program._memory)
+        parts = compiled_parts(4)
+        word[0] = job_word(0, parts)
+        assert program._code.assist(program._address, 3) == HELPER_IDLE
+        assert word[0] == job_word(0, parts) + parts
+        program._has_run = True
+        assert program.read("output").tobytes() == expected()
+        word[0] = np.uint64(CLOSED % (1 << 64))
+        assert program._code.assist(program._address, 3) == 0
+
+
+def compiled_parts(threads: int) -> int:
+    rows, columns = gemm.grid(NativeBackend().profile, 150, 130, threads * compiler.PARTS_PER_THREAD)
+    return -(-150 // rows) * -(-130 // columns)
+
+
+@pytest.mark.usefixtures("everything_is_shared")
+@pytest.mark.parametrize("threads", COUNTS[1:])
+def test_golden_vectors_random_graphs_and_training_steps(threads: int) -> None:
+    backend = NativeBackend(threads=threads)
+    assert check_backend(backend) == []
+    wrong, _ = differences(range(7000, 7010), 16, [backend])
+    assert not wrong, "\n".join(wrong[:10])
+    assert trained(threads) == trained(1)
+
+
+def trained(threads: int) -> dict[str, bytes]:
+    parameters, x, y = step_data()
+    with NativeBackend(threads=threads).compile(classifier_step()) as program:
+        for name, array in (*parameters.items(), ("x", x), ("y", y)):
+            program.write(name, array)
+        program.run_many(5)
+        return {name: program.read(name).tobytes() for name in program.graph.outputs}
+
+
+def test_small_products_are_not_shared() -> None:
+    assert NativeBackend(threads=4).load(product_graph()).layout.threads == 1
+    assert "assist" not in compiler.compile_native(product_graph(), AVX2, 4).text
+
+
+def test_parts_are_whole_tiles_and_near_squares() -> None:
+    assert gemm.grid(AVX512, 1000, 1000, 4) == (504, 528)
+    assert gemm.grid(AVX2, 4000, 32, 8) == (504, 32)
+    assert gemm.grid(AVX2, 100, 100, 8) == (102, 112)

@@ -1,0 +1,77 @@
+"""Helpers help while they are wanted, are waited for once they have begun, and are missed by nobody."""
+
+import threading
+
+import pytest
+
+from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.workers.pool import HELPERS_MAX, THREADS_MAX, WorkerPool, check_threads
+
+
+def test_helpers_have_slots_of_their_own_and_are_back_when_the_context_ends() -> None:
+    pool, seen, begun = WorkerPool(), [], threading.Barrier(4)
+
+    def helper(slot: int) -> bool:
+        begun.wait()
+        seen.append(slot)
+        return False
+
+    for _ in range(3):
+        seen.clear()
+        with pool.assist(helper, 3):
+            begun.wait()
+        assert sorted(seen) == [1, 2, 3]
+    assert pool._count == 3
+
+
+def test_a_helper_that_found_nothing_is_called_again_until_the_end() -> None:
+    calls: list[int] = []
+    enough = threading.Event()
+
+    def helper(slot: int) -> bool:
+        calls.append(slot)
+        if len(calls) == 3:
+            enough.set()
+        return True
+
+    with WorkerPool().assist(helper, 1):
+        enough.wait()
+    count = len(calls)
+    assert count >= 3
+    assert len(calls) == count
+
+
+def test_busy_helpers_are_not_waited_for() -> None:
+    pool, gate, begun = WorkerPool(), threading.Event(), threading.Barrier(HELPERS_MAX + 1)
+
+    def busy(_: int) -> bool:
+        begun.wait()
+        gate.wait()
+        return False
+
+    def never(_: int) -> bool:
+        raise AssertionError("there is nobody left to call this")
+
+    with pool.assist(busy, HELPERS_MAX):
+        begun.wait()
+        with pool.assist(never, 2):
+            pass
+        gate.set()
+
+
+def test_what_a_helper_raises_is_raised_at_the_end() -> None:
+    failed = threading.Event()
+
+    def helper(_: int) -> bool:
+        failed.set()
+        raise LocalError("no")
+
+    with pytest.raises(LocalError), WorkerPool().assist(helper, 1):
+        failed.wait()
+
+
+def test_impossible_numbers_of_threads_are_refused() -> None:
+    assert check_threads(THREADS_MAX) == THREADS_MAX
+    for threads in (0, -1, THREADS_MAX + 1):
+        with pytest.raises(LocalError):
+            check_threads(threads)
