@@ -40,14 +40,23 @@ def close_line(arena: str) -> str:
 
 def parts_text(jobs: Sequence[str], profile: Profile) -> str:
     """Return `take`, `share` and the body of `assist`. `jobs`: functions (arena, part, slot), by number."""
+    is_arm = profile == NEON
+    pause = "call void @llvm.aarch64.hint(i32 1)" if is_arm else "call void @llvm.x86.sse2.pause()"
+    declared = "declare void @llvm.aarch64.hint(i32)" if is_arm else "declare void @llvm.x86.sse2.pause()"
+    return "\n".join([declared, _take(jobs), _SHARE.replace("PAUSE", pause), _ASSIST.replace("PAUSE", pause)])
+
+
+def _take(jobs: Sequence[str]) -> str:
+    """take(arena, slot): parts of the open job, one after another, until all are taken; true if there was one."""
     cases = " ".join(f"i64 {number}, label %job{number}" for number in range(len(jobs)))
     calls = "".join(
         f"job{number}:\n  call void @{name}(ptr %arena, i64 %next, i64 %slot)\n  br label %finished\n"
         for number, name in enumerate(jobs)
     )
-    pause = "call void @llvm.aarch64.hint(i32 1)" if profile == NEON else "call void @llvm.x86.sse2.pause()"
-    return f"""declare void @{pause.split("@")[1].split("(")[0]}({"i32" if profile == NEON else ""})
-define internal i1 @take(ptr %arena, i64 %slot) nounwind noinline {{
+    return _TAKE.replace("CASES", cases).replace("CALLS", calls)
+
+
+_TAKE = f"""define internal i1 @take(ptr %arena, i64 %slot) nounwind noinline {{
 entry:
   %word = getelementptr i8, ptr %arena, i64 {WORD_OFFSET}
   %done = getelementptr i8, ptr %arena, i64 {DONE_OFFSET}
@@ -71,14 +80,16 @@ swap:
   br i1 %won, label %mine, label %try
 mine:
   %job = lshr i64 %now, 32
-  switch i64 %job, label %finished [ {cases} ]
-{calls}finished:
+  switch i64 %job, label %finished [ CASES ]
+CALLSfinished:
   %before = atomicrmw add ptr %done, i64 1 release, align 8
   br label %look
 none:
   ret i1 %worked
 }}
-define internal void @share(ptr %arena, i64 %job) nounwind noinline {{
+"""
+
+_SHARE = f"""define internal void @share(ptr %arena, i64 %job) nounwind noinline {{
 entry:
   %word = getelementptr i8, ptr %arena, i64 {WORD_OFFSET}
   %done = getelementptr i8, ptr %arena, i64 {DONE_OFFSET}
@@ -93,12 +104,14 @@ wait:
   %all = icmp eq i64 %finished, %parts
   br i1 %all, label %end, label %again
 again:
-  {pause}
+  PAUSE
   br label %wait
 end:
   ret void
 }}
-define internal i32 @{ASSIST_BODY}(ptr %arena, i64 %slot) nounwind noinline {{
+"""
+
+_ASSIST = f"""define internal i32 @{ASSIST_BODY}(ptr %arena, i64 %slot) nounwind noinline {{
 entry:
   %word = getelementptr i8, ptr %arena, i64 {WORD_OFFSET}
   br label %look
@@ -114,7 +127,7 @@ idle:
   %tired = icmp ugt i64 %next, {SPINS}
   br i1 %tired, label %leave, label %again
 again:
-  {pause}
+  PAUSE
   br label %look
 leave:
   ret i32 {HELPER_IDLE}
