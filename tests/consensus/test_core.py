@@ -14,6 +14,7 @@ from synaptic_mesh.base.errors import InvariantBroken, LocalError
 from synaptic_mesh.base.seeds import derive_random
 from synaptic_mesh.consensus.block import BlockRef, CommitVote, VerifiedBlock, genesis_ref, seal_block
 from synaptic_mesh.consensus.core import Consensus
+from synaptic_mesh.consensus.evidence import check_evidence_untrusted, evidence_of
 from synaptic_mesh.consensus.messages import (
     Advert,
     Append,
@@ -405,15 +406,14 @@ def test_an_answer_about_own_rounds_carries_the_newest_block() -> None:
     assert Send(mesh.peers[2], OwnRoundAnswer(77, newest.encoded)) in effects
 
 
-def test_equivocation_is_reported_once_with_both_headers() -> None:
+def test_equivocation_is_reported_once_an_author_with_a_proof() -> None:
     mesh = ready()
     one, two, three = (seal(mesh, 1, 1, genesis(mesh, 1), tx) for tx in (b"a", b"b", b"c"))
     effects = [
         e for block in (one, two, three) for e in mesh.cores[0].handle(BlocksReceived(mesh.peers[2], (block,)), 30)
     ]
-    assert [e for e in effects if isinstance(e, Evidence)] == [
-        Evidence(1, one.header, one.signature, two.header, two.signature)
-    ]
+    assert [e for e in effects if isinstance(e, Evidence)] == [Evidence(1, 1, evidence_of(one, two))]
+    assert check_evidence_untrusted(evidence_of(one, two), mesh.committee, NETWORK) == (1, 1, mesh.peers[1])
     assert Dropped(mesh.peers[2], "twin", 1) in effects
     assert len(mesh.cores[0].dag.slot(1, 1)) == 2
 

@@ -14,8 +14,6 @@ V4b  payload length and hash
 V8   number and sizes of transactions, canonical decoding of the payload
 """
 
-from collections.abc import Callable
-
 from synaptic_mesh.base.codec import decode_untrusted
 from synaptic_mesh.base.errors import PeerError
 from synaptic_mesh.base.ids import NetworkId, short
@@ -30,7 +28,7 @@ from synaptic_mesh.consensus.block import (
     signed_message,
 )
 from synaptic_mesh.identity.committee import Committee
-from synaptic_mesh.identity.keys import verify_signature
+from synaptic_mesh.identity.hybrid import HYBRID_SIGNATURE_BYTES, CheckSignature, committee_check
 
 BLOCK_PAYLOAD_BYTES_MAX = 960 << 10
 """Encoded transactions of one block. With the largest header, of 1,000 ancestors, a block stays below the 1 MiB of a
@@ -45,8 +43,9 @@ HEADER_BYTES_BASE = 1_024
 REF_BYTES_MAX = 48
 
 
-CheckSignature = Callable[[bytes, str, bytes, bytes], bool]
-"""(peer, domain, message, signature) -> is it the peer's: `keys.verify_signature`, or a simulator's cheaper scheme."""
+def header_bytes_max(committee: Committee) -> int:
+    """Bytes of the largest header of this committee: one ref for each validator."""
+    return HEADER_BYTES_BASE + (COMMIT_VOTES_MAX + committee.size) * REF_BYTES_MAX
 
 
 class Admission:
@@ -56,17 +55,19 @@ class Admission:
         self,
         committee: Committee,
         network: NetworkId | bytes,
-        check_signature: CheckSignature = verify_signature,
+        check_signature: CheckSignature | None = None,
         parent_stake: int | None = None,
     ) -> None:
-        """parent_stake: `Rules.parent_stake` of the epoch's commit rule; None is the quorum, Mysticeti's."""
+        """check_signature: None is the committee's own scheme. parent_stake: `Rules.parent_stake` of the epoch's commit
+        rule; None is the quorum, Mysticeti's.
+        """
         self.committee = committee
         self.parent_stake = committee.quorum if parent_stake is None else parent_stake
-        self._check_signature = check_signature
+        self._check_signature = check_signature or committee_check(committee)
         self.network = bytes(network)
         self.genesis = tuple(genesis_ref(network, committee.epoch, author) for author in range(committee.size))
-        self.header_bytes_max = HEADER_BYTES_BASE + COMMIT_VOTES_MAX * REF_BYTES_MAX + committee.size * REF_BYTES_MAX
-        self.block_bytes_max = self.header_bytes_max + BLOCK_PAYLOAD_BYTES_MAX + 128
+        self.header_bytes_max = header_bytes_max(committee)
+        self.block_bytes_max = self.header_bytes_max + BLOCK_PAYLOAD_BYTES_MAX + HYBRID_SIGNATURE_BYTES + 64
 
     def verify_untrusted(self, data: bytes) -> VerifiedBlock:
         """Return the block in these bytes, every stateless rule checked. Raises PeerError naming the rule."""

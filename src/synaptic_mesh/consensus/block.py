@@ -13,15 +13,17 @@ import msgspec
 from synaptic_mesh.base.codec import Record, encode
 from synaptic_mesh.base.digests import hash_bytes
 from synaptic_mesh.base.ids import Digest, NetworkId
+from synaptic_mesh.identity.hybrid import HYBRID_SIGNATURE_BYTES
 
 U32 = Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
 U63 = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Hash = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
-Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
+Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=HYBRID_SIGNATURE_BYTES)]
+"""64 bytes, or a hybrid one; the committee says which, and admission refuses every other length."""
 
 BLOCK_DOMAIN = "block/v1"
 Sign = Callable[[str, bytes], bytes]
-"""(domain, message) -> 64-byte signature: `KeyPair.sign`."""
+"""(domain, message) -> signature: `KeyPair.sign`, or `HybridKey.sign` where the committee is hybrid."""
 
 
 class BlockRef(Record):

@@ -27,6 +27,7 @@ from synaptic_mesh.consensus.amnesia import Amnesia
 from synaptic_mesh.consensus.block import BlockRef, CommitVote, Sign, VerifiedBlock, genesis_ref, seal_block
 from synaptic_mesh.consensus.committer import Verdict
 from synaptic_mesh.consensus.dag import Dag, Vertex
+from synaptic_mesh.consensus.evidence import evidence_of
 from synaptic_mesh.consensus.journal import Journal
 from synaptic_mesh.consensus.leaders import LeaderSchedule
 from synaptic_mesh.consensus.linearizer import Linearizer, first_previous
@@ -131,7 +132,7 @@ class Consensus:
         self._genesis = tuple(genesis_ref(network, committee.epoch, a) for a in range(committee.size))
         self._own_timestamp_ms = 0
         self._open_payloads = 0  # accepted blocks with transactions that are not ordered yet
-        self._reported: set[tuple[int, int]] = set()  # slots above the gc round whose equivocation is known
+        self._accused = 0  # authors of whom evidence has been handed out, as a mask
         self._recent: dict[int, Digest] = {}  # commit index -> digest
         self._disputing = 0  # authors whose commit votes contradict our chain, as a mask
         self._peers: set[PeerId] = set()
@@ -235,14 +236,15 @@ class Consensus:
             if block.author == self.author:
                 self._find_own(block)
                 self.pool.restore(block.round, block.transactions)
-            elif self.dag.slot(block.round, block.author):
-                self._reported.add((block.round, block.author))
+            elif twins := self.dag.slot(block.round, block.author):
+                self._accuse(twins[0].block, block)
             self._accept(block)
             self._decide()
         again, unwritten = check_commits(self.journal.restart(), commits, executed_index)
         for committed in unwritten:
             self.journal.add_commit(committed)
-        self._effects = list(again)
+        accusations = [effect for effect in self._effects if isinstance(effect, Evidence)]
+        self._effects = [*again, *accusations]  # a crash may have come between finding and reporting them
 
     # --- blocks come in -------------------------------------------------------------------------------------
 
@@ -293,12 +295,14 @@ class Consensus:
             twins += self.suspended.slot(block.round, block.author)
         if not twins:
             return True
-        slot, first = (block.round, block.author), twins[0]
-        if slot not in self._reported:
-            self._reported.add(slot)
-            self._effects.append(Evidence(block.author, first.header, first.signature, block.header, block.signature))
+        self._accuse(twins[0], block)
         is_demanded = block.ref in self.suspended.wanted
         return len(twins) < TWINS_KEPT or (is_demanded and len(twins) < self.committee.size)
+
+    def _accuse(self, one: VerifiedBlock, other: VerifiedBlock) -> None:
+        if not self._accused >> one.author & 1:
+            self._accused |= 1 << one.author
+            self._effects.append(Evidence(one.author, one.round, evidence_of(one, other)))
 
     def _accept(self, block: VerifiedBlock) -> None:
         """Accept a block, and every block that waited only for it."""
@@ -362,7 +366,6 @@ class Consensus:
                 self._open_payloads -= 1
         self.history.add(removed)
         self.pool.expire(gc_round)
-        self._reported = {slot for slot in self._reported if slot[0] > gc_round}
         for block in self.suspended.expire(gc_round):
             if block.round > gc_round and self.dag.get(block.digest) is None and self.dag.missing(block) == []:
                 self._accept(block)

@@ -10,7 +10,7 @@ import msgspec
 
 from synaptic_mesh.base.codec import Record, decode_untrusted, encode
 from synaptic_mesh.base.ids import Digest, PeerId
-from synaptic_mesh.consensus.block import U32, U63, BlockRef, Hash, Header, VerifiedBlock
+from synaptic_mesh.consensus.block import U32, U63, BlockRef, Hash, VerifiedBlock
 
 # --- messages between peers ------------------------------------------------------------------------------------------
 
@@ -188,13 +188,13 @@ class Skipped(msgspec.Struct, frozen=True):
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """Two blocks signed for one slot: proof that the author equivocated. Emitted once per slot."""
+    """An author signed two blocks for one slot. `proof` is an encoded `evidence.EvidenceRecord`, fit for a transaction.
+    Emitted once for each author in the life of a core, so in an epoch once for each start of the node.
+    """
 
     author: int
-    first: Header
-    first_signature: bytes
-    second: Header
-    second_signature: bytes
+    round: int
+    proof: bytes
 
 
 class TransactionsRefused(msgspec.Struct, frozen=True):

@@ -18,12 +18,18 @@ COMMITTEE_SIZE_MAX = 1_000
 STAKE_TOTAL_MAX = (1 << 62) - 1
 """Sum of stakes: equals the supply bound, so no sum of stakes leaves 64 bits, in any language."""
 
+POST_QUANTUM_KEY_BYTES = 1_952
+"""An ML-DSA-65 public key."""
+
 
 class Validator(Record):
-    """One voting member: its key and its stake in the smallest unit (> 0)."""
+    """One voting member: its key and its stake in the smallest unit (> 0). In a network with hybrid signatures also its
+    ML-DSA-65 key, otherwise that is empty.
+    """
 
     peer: PeerId
     stake: int
+    post_quantum_key: bytes = b""
 
 
 class Committee(Record, dict=True):
@@ -48,9 +54,19 @@ class Committee(Record, dict=True):
                 raise ValueError(f"validator {short(validator.peer)} has stake {validator.stake}; it must be positive")
             if validator.peer <= previous:
                 raise ValueError(f"validator {short(validator.peer)} is doubled or out of order; sort by peer id")
+            size = len(validator.post_quantum_key)
+            if size not in (0, POST_QUANTUM_KEY_BYTES):
+                raise ValueError(f"validator {short(validator.peer)} has a post-quantum key of {size} bytes")
             previous = validator.peer
+        if len({len(validator.post_quantum_key) for validator in self.validators}) > 1:
+            raise ValueError("some validators have a post-quantum key and some have none: all sign alike")
         if self.total_stake > STAKE_TOTAL_MAX:
             raise ValueError(f"total stake {self.total_stake} is over {STAKE_TOTAL_MAX}")
+
+    @property
+    def is_hybrid(self) -> bool:
+        """Do its members sign with Ed25519 and ML-DSA-65?"""
+        return bool(self.validators[0].post_quantum_key)
 
     @property
     def size(self) -> int:
@@ -117,6 +133,11 @@ class Committee(Record, dict=True):
         return stake >= self.validity
 
 
-def committee_of(epoch: int, stakes: dict[PeerId, int]) -> Committee:
-    """Return the committee of `stakes` (peer id to stake), sorted. Raises ValueError like `Committee`."""
-    return Committee(epoch, tuple(Validator(peer, stakes[peer]) for peer in sorted(stakes)))
+def committee_of(epoch: int, stakes: dict[PeerId, int], keys: dict[PeerId, bytes] | None = None) -> Committee:
+    """Return the committee of `stakes` (peer id to stake), sorted; `keys` are ML-DSA-65 keys for hybrid signatures.
+    Raises ValueError like `Committee`.
+    """
+    post_quantum = keys or {}
+    return Committee(
+        epoch, tuple(Validator(peer, stakes[peer], post_quantum.get(peer, b"")) for peer in sorted(stakes))
+    )

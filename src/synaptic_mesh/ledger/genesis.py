@@ -10,7 +10,7 @@ from synaptic_mesh.base.codec import Record, decode_untrusted, encode
 from synaptic_mesh.base.digests import hash_bytes
 from synaptic_mesh.base.errors import LocalError, PeerError
 from synaptic_mesh.base.ids import DIGEST_BYTES, PEER_ID_BYTES, NetworkId, PeerId, short
-from synaptic_mesh.identity.committee import COMMITTEE_SIZE_MAX, Committee, committee_of
+from synaptic_mesh.identity.committee import COMMITTEE_SIZE_MAX, POST_QUANTUM_KEY_BYTES, Committee, committee_of
 from synaptic_mesh.ledger.account_table import Account
 from synaptic_mesh.ledger.amounts import SUPPLY_MAX
 from synaptic_mesh.ledger.economics import Economics, check_economics
@@ -24,8 +24,6 @@ ADDRESSES_MAX = 8
 TEXT_CHARS_MAX = 256
 """Characters in an address or in the label."""
 ISSUER_BYTES_MAX = 8 << 10
-POST_QUANTUM_KEY_BYTES = 1_952
-"""A public key of ML-DSA-65 (FIPS 204)."""
 
 
 class GenesisValidator(Record):
@@ -173,8 +171,9 @@ def check_genesis(genesis: Genesis) -> None:
 
 
 def genesis_committee(genesis: Genesis) -> Committee:
-    """Return the committee of the first epoch."""
-    return committee_of(genesis.epoch, {PeerId(entry.peer): entry.stake for entry in genesis.validators})
+    """Return the committee of the first epoch, with keys for hybrid signatures where the network wants them."""
+    stakes = {PeerId(entry.peer): entry.stake for entry in genesis.validators}
+    return committee_of(genesis.epoch, stakes, {PeerId(e.peer): e.post_quantum_key for e in genesis.validators})
 
 
 def genesis_accounts(genesis: Genesis) -> dict[bytes, Account]:

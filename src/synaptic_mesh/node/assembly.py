@@ -24,7 +24,7 @@ from synaptic_mesh.ledger import events as ledger_events
 from synaptic_mesh.ledger.jobs import JobState, JobStatus
 from synaptic_mesh.ledger.ledger import Ledger, OrderedCommit
 from synaptic_mesh.ledger.signing import VerifiedTransaction
-from synaptic_mesh.ledger.transactions import ActionUnion, VoteRoot
+from synaptic_mesh.ledger.transactions import ActionUnion, ReportEquivocation, VoteRoot
 from synaptic_mesh.node.checks import Checks
 from synaptic_mesh.node.intake import Intake
 from synaptic_mesh.node.messages import (
@@ -94,6 +94,7 @@ class Assembly:
         self._turn = 0
         self._live = False
         self._effects: list[Effect] = []
+        self._proofs: list[consensus.Evidence] = []  # equivocations to report; at most one for each validator
 
     @property
     def votes(self) -> bool:
@@ -168,6 +169,7 @@ class Assembly:
     def _settle(self, now_ms: int) -> list[Effect]:
         """Carry on with what has its verdicts, and gather what is to be checked and told."""
         self._execute_checked(now_ms)
+        self._report(now_ms)
         due, dropped = self._intake.take_due()
         self._effects += [Dropped(sender, reason) for sender, reason in dropped]
         if due:
@@ -249,6 +251,7 @@ class Assembly:
                     self._committed.append((ticket, effect))
                 case consensus.Evidence():
                     self._effects.append(EvidenceNote(effect))
+                    self._proofs.append(effect)
                 case consensus.TransactionsRefused(transactions, reason):
                     self._intake.no_room(transactions, reason)
                     self._effects.append(Notice(f"transactions were refused: {reason}"))
@@ -256,6 +259,13 @@ class Assembly:
                     self._effects.append(Dropped(peer, reason))
                 case _:
                     pass
+
+    def _report(self, now_ms: int) -> None:
+        """Bring equivocations before the ledger, unless somebody has already."""
+        proofs, self._proofs = self._proofs, []
+        for evidence in proofs:
+            if not self.ledger.is_convicted(self._committee.peers[evidence.author]):
+                self._submit(ReportEquivocation(evidence.proof), now_ms)
 
     # --- ledger
 

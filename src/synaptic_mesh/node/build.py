@@ -5,8 +5,10 @@ from synaptic_mesh.base.seeds import derive_bytes, derive_random
 from synaptic_mesh.collab.participant import Participant
 from synaptic_mesh.consensus.admission import Admission
 from synaptic_mesh.consensus.core import Consensus
+from synaptic_mesh.consensus.evidence import check_evidence_untrusted
 from synaptic_mesh.consensus.messages import Verify
 from synaptic_mesh.consensus.settings import Settings
+from synaptic_mesh.identity.hybrid import HybridKey
 from synaptic_mesh.identity.keys import KeyPair
 from synaptic_mesh.ledger.genesis import Genesis, genesis_committee, network_id
 from synaptic_mesh.ledger.ledger import Ledger
@@ -39,7 +41,7 @@ def build_assembly(
         committee,
         network,
         author=author,
-        sign=None if author is None else key.sign,
+        sign=None if author is None else HybridKey(key).sign if committee.is_hybrid else key.sign,
         random=derive_random(key.seed, "consensus", incarnation),
         incarnation=incarnation,
     )
@@ -48,7 +50,7 @@ def build_assembly(
         network,
         committee,
         core,
-        Ledger(genesis),
+        Ledger(genesis, judge=lambda evidence: check_evidence_untrusted(evidence, committee, network).peer),
         Outbox(key, network, committee.epoch),
         Checks(network, committee.epoch, elsewhere=checks_elsewhere),
         verify_block or Admission(committee, network).verify_untrusted,

@@ -35,7 +35,7 @@ def describe(effect: Effect) -> Line | None:
         case LedgerNote(event):
             return describe_ledger(event)
         case EvidenceNote(evidence):
-            return {"kind": "equivocation", "author": evidence.author, "round": evidence.first.round}
+            return {"kind": "equivocation", "author": evidence.author, "round": evidence.round}
         case Dropped(peer, reason):
             return {"kind": "dropped", "peer": peer.hex(), "reason": reason}
         case Notice(text):

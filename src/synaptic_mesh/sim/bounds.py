@@ -31,7 +31,6 @@ def sizes(core: Consensus) -> Iterator[tuple[str, int, int]]:
     yield "old bytes", core.history.bytes, settings.history_bytes_max
     yield "transactions", len(core.pool._known), settings.pool_transactions_max
     yield "bytes of transactions", core.pool.bytes, settings.pool_bytes_max
-    yield "reported slots", len(core._reported), rounds_max * size
     yield "recent commits", len(core._recent), RECENT_COMMITS_MAX + 1
     yield "peers ahead", len(core.rounds._ahead), size
     yield "pushed peers", len(core._pushed), size

@@ -271,7 +271,7 @@ class ValidatorNode:
         elif isinstance(effect, messages.Skipped):
             note(f"  {name} {'direct' if effect.direct else 'indirect'} skip of {effect.author}@{effect.round}")
         elif isinstance(effect, messages.Evidence):
-            note(f"  {name} can prove two blocks of {effect.author}@{effect.first.round}")
+            note(f"  {name} can prove two blocks of {effect.author}@{effect.round}")
 
     def _encode(self, message: Message) -> bytes:
         if isinstance(message, messages.Blocks):
