@@ -14,6 +14,8 @@ import msgspec
 import pytest
 import typer
 
+from synaptic_mesh.bench.ledger_record import SCHEMA_VERSION as LEDGER_VERSION
+from synaptic_mesh.bench.ledger_record import LedgerBar, LedgerMachine, LedgerRecord, LoadResult, MemorySample
 from synaptic_mesh.bench.programs import ProgramCost
 from synaptic_mesh.bench.record import SCHEMA_VERSION, Bar, BenchRecord, Calibration, Limit, Machine, Peak, Result
 from synaptic_mesh.bench.startup import Startup
@@ -260,6 +262,16 @@ def test_fields_of_a_benchmark() -> None:
     printed |= names(ProgramCost, "programs[].") | names(Peak, "peak_gflops.") | names(Calibration, "calibration.")
     assert printed == documented("bench engine")
     assert f"`synaptic.bench.engine/{SCHEMA_VERSION}`" in section("bench engine")
+
+
+def test_fields_of_the_ledger_benchmark() -> None:
+    def names(kind: type[msgspec.Struct], prefix: str = "") -> set[str]:
+        return {prefix + name for name in kind.__struct_fields__}
+
+    parts = {"machine.": LedgerMachine, "loads[].": LoadResult, "soak[].": MemorySample, "bars[].": LedgerBar}
+    printed = names(LedgerRecord).union(*[names(kind, prefix) for prefix, kind in parts.items()])
+    assert printed == documented("bench ledger")
+    assert f"`synaptic.bench.ledger/{LEDGER_VERSION}`" in section("bench ledger")
 
 
 def test_lines_of_a_journal() -> None:

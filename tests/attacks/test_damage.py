@@ -11,7 +11,7 @@ from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.demo.scenario import Scenario, write_scenario
 from synaptic_mesh.node.directory import read_node
 from synaptic_mesh.node.open import check_identity
-from synaptic_mesh.node.run import NodeClock
+from synaptic_mesh.node.clock import NodeClock
 
 Harm = Callable[[bytes], bytes]
 

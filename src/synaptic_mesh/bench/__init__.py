@@ -11,4 +11,10 @@ peaks         the machine's own ceilings
 report        the record for people
 record        what a benchmark leaves behind: commit, machine, versions, settings and every figure, as JSON
 engine_suite  all of it in a process of its own, its bars, its report
+
+ledger_suite      transfers through real validator processes: loads, ceilings of the same run, bars
+ledger_network    keys, genesis, certificates and directories; `ledger_node` and `ledger_client` are the processes
+ledger_processes  started, asked and stopped; `ledger_usage` says what they use
+ledger_ceilings   what one core can do of each part
+ledger_record     what is left behind; `ledger_report` shows it to people
 """

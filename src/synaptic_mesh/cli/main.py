@@ -207,7 +207,7 @@ def bench_ledger(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the record here too.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Transfers through real validator processes: mutual TLS, fsync on, loads from client processes up to saturation."""
+    """Transfers through real validator processes: mutual TLS, fsync on, client processes, loads up to saturation."""
     from synaptic_mesh.bench.ledger_suite import ledger_settings
     from synaptic_mesh.cli import bench as verb
 

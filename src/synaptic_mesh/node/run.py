@@ -5,7 +5,6 @@ first exception from anywhere ends the node: a replica that met a bug must not g
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -26,6 +25,7 @@ from synaptic_mesh.collab.messages import (
 )
 from synaptic_mesh.identity.envelope import Opened
 from synaptic_mesh.node.assembly import Assembly
+from synaptic_mesh.node.clock import NodeClock
 from synaptic_mesh.node.messages import (
     AppendLog,
     CheckSignatures,
@@ -62,17 +62,6 @@ class Checker(Protocol):
 
     async def close(self) -> None:
         """End what was started for it."""
-
-
-class NodeClock:
-    """Wall time at the start, advanced by the monotonic clock: a step of the system clock cannot stall deadlines."""
-
-    def __init__(self) -> None:
-        self._offset_ms = time.time_ns() // 1_000_000 - time.monotonic_ns() // 1_000_000
-
-    def now_ms(self) -> int:
-        """Return integer milliseconds since 1970."""
-        return self._offset_ms + time.monotonic_ns() // 1_000_000
 
 
 class Node:

@@ -47,6 +47,8 @@ INBOX_BYTES_MAX = 64 << 20
 REQUESTS_MAX = 256
 """Requests of peers that are answered at the same time; more are refused."""
 BULK_THREADS = 4
+LOOK_S = 2.0
+"""Links are looked at this often although nothing was announced: an event may be lost, a link must not."""
 SOURCE_PLACES = re.compile(r"\s+at \S+\.rs:\d+\.?")
 """Where in its own sources zenoh met an error: nothing a user can act on."""
 
@@ -83,6 +85,8 @@ class ZenohLinks:
         self._clients: set[PeerId] = set()
         self._linked: frozenset[PeerId] = frozenset()
         self._linked_clients: frozenset[PeerId] = frozenset()
+        self._looks = self._newest_look = 0
+        self._timer: asyncio.TimerHandle | None = None
         self._answers: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -95,6 +99,7 @@ class ZenohLinks:
         self._inbox.attach(self._loop, receiver)
         await self._loop.run_in_executor(self._bulk, self._open_session)
         self._sender.start()
+        self._look_again()
 
     def send(self, peer: PeerId, frame: Frame) -> bool:
         """See `Links.send`."""
@@ -130,6 +135,8 @@ class ZenohLinks:
             return
         self._closed = True
         self._inbox.detach()
+        if self._timer is not None:
+            self._timer.cancel()
         for task in self._answers:
             task.cancel()
         if self._loop is not None and self._session is not None:
@@ -274,13 +281,26 @@ class ZenohLinks:
         (holders.add if present else holders.discard)(peer)
         self._look_at_links()
 
+    def _look_again(self) -> None:
+        if not self._closed and self._loop is not None:
+            self._look_at_links()
+            self._timer = self._loop.call_later(LOOK_S, self._look_again)
+
     def _look_at_links(self) -> None:
         if not self._closed:
-            self._bulk_submit(self._refresh)
+            self._looks += 1
+            look = self._looks
+            self._bulk_submit(lambda: self._refresh(look))
 
-    def _refresh(self) -> None:
+    def _refresh(self, look: int) -> None:
         named = _certified_peers(self._session.info.links())
-        self._inbox.call(lambda: self._note_linked(frozenset(self._alive & named), frozenset(self._clients & named)))
+        self._inbox.call(self._note_look, look, named)
+
+    def _note_look(self, look: int, named: set[PeerId]) -> None:
+        """Take in what a look at the links found. Looks run side by side: one that was overtaken is out of date."""
+        if look > self._newest_look:
+            self._newest_look = look
+            self._note_linked(frozenset(self._alive & named), frozenset(self._clients & named))
 
 
 class _Inbox:
