@@ -1,6 +1,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from synaptic_mesh.base.codec import encode
@@ -117,3 +119,18 @@ def test_damaged_files_are_refused() -> None:
     for broken in (b"", data[:-1], data + b"\0", b"{}"):
         with pytest.raises(PeerError):
             load_genesis_untrusted(broken)
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_strangers_bytes_raise_nothing_but_a_peers_error(data: Any) -> None:
+    whole = save_genesis(small())
+    for _ in range(data.draw(st.integers(1, 3))):
+        at, length = data.draw(st.integers(0, len(whole))), data.draw(st.integers(0, 3))
+        whole = whole[:at] + data.draw(st.binary(max_size=4)) + whole[at + length :]
+    try:
+        genesis = load_genesis_untrusted(whole)
+    except PeerError:
+        return
+    assert save_genesis(genesis) == whole
+    Ledger(genesis)

@@ -1,23 +1,37 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from synaptic_mesh.base.codec import encode
 from synaptic_mesh.base.errors import LocalError, PeerError
 from synaptic_mesh.base.ids import NetworkId
-from synaptic_mesh.identity.keys import KeyPair
-from synaptic_mesh.ledger.signing import sign_transaction, verify_transaction_untrusted
+from synaptic_mesh.identity.keys import KeyPair, signed_digest
+from synaptic_mesh.ledger.signing import (
+    SignatureClaim,
+    is_claim_valid,
+    open_transaction_untrusted,
+    sign_transaction,
+    verified_of,
+    verify_transaction_untrusted,
+)
 from synaptic_mesh.ledger.transactions import (
     SIGNING_DOMAIN,
     TRANSACTION_BYTES_MAX,
+    JoinJob,
+    ReportEquivocation,
     SignedTransaction,
+    Stake,
     SubmitJob,
     Transaction,
     Transfer,
+    TransferMany,
     encode_transaction,
     transaction_id,
 )
+from synaptic_mesh.ledger.transfers import pack_transfers
 
 ALICE, BOB = KeyPair(bytes([1]) * 32), KeyPair(bytes([2]) * 32)
 NETWORK = NetworkId(bytes([9]) * 32)
@@ -60,6 +74,57 @@ def test_a_signature_by_another_key_is_refused() -> None:
 def test_a_negative_nonce_is_refused() -> None:
     with pytest.raises(PeerError, match="nonce -1"):
         verify_transaction_untrusted(sign_transaction(ALICE, replace(PAYMENT, nonce=-1)), NETWORK, 3)
+
+
+def test_signatures_can_be_checked_apart() -> None:
+    payments = [replace(PAYMENT, nonce=nonce) for nonce in range(3)]
+    data = [sign_transaction(ALICE, each) for each in payments]
+    body = encode_transaction(payments[1])
+    data[1] = encode(SignedTransaction(body, BOB.sign(SIGNING_DOMAIN, body)))
+    opened = [open_transaction_untrusted(each, NETWORK, 3) for each in data]
+    assert opened[0].claim == SignatureClaim(
+        ALICE.peer_id,
+        signed_digest(SIGNING_DOMAIN, encode_transaction(PAYMENT)),
+        ALICE.sign(SIGNING_DOMAIN, encode_transaction(PAYMENT)),
+    )
+    valid = [is_claim_valid(each.claim) for each in opened]
+    assert valid == [True, False, True]
+    assert verified_of(opened, valid) == tuple(verify_transaction_untrusted(data[n], NETWORK, 3) for n in (0, 2))
+    with pytest.raises(LocalError, match="2 answers for 3 signatures"):
+        verified_of(opened, [True, True])
+
+
+def test_signatures_of_other_sizes_need_no_check() -> None:
+    body = encode_transaction(PAYMENT)
+    with pytest.raises(PeerError, match="signature has 63 bytes"):
+        open_transaction_untrusted(encode(SignedTransaction(body, bytes(63))), NETWORK, 3)
+
+
+ACTIONS = [
+    Transfer(BOB.peer_id, 5),
+    TransferMany(pack_transfers([(BOB.peer_id, 5)] * 3)),
+    ReportEquivocation(b"proof"),
+    Stake(1),
+    JoinJob(bytes(32)),
+]
+
+
+@given(st.sampled_from(ACTIONS), st.data())
+@settings(max_examples=300, deadline=None)
+def test_strangers_bytes_raise_nothing_but_a_peers_error(action: Any, data: Any) -> None:
+    """Bytes that are nearly a transaction: cut, joined, replaced, in the body or around it."""
+    body = encode_transaction(replace(PAYMENT, action=action))
+    whole = encode(SignedTransaction(body, ALICE.sign(SIGNING_DOMAIN, body)))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(whole)))
+        length = data.draw(st.integers(0, 3))
+        whole = whole[:at] + data.draw(st.binary(max_size=4)) + whole[at + length :]
+    for candidate in (whole, encode(SignedTransaction(whole[3:-66], bytes(64)))):
+        try:
+            opened = open_transaction_untrusted(candidate, NETWORK, 3)
+        except PeerError:
+            continue
+        assert len(opened.claim.message) == 32
 
 
 def test_numbers_and_sizes_that_cannot_travel_are_refused_before_signing(make_manifest: Any) -> None:

@@ -40,7 +40,7 @@ from synaptic_mesh.ledger.reject import LedgerReject
 from synaptic_mesh.ledger.rewards import pay_rewards
 from synaptic_mesh.ledger.signing import VerifiedTransaction
 from synaptic_mesh.ledger.transactions import ActionUnion, SubmitJob, Transfer, TransferMany
-from synaptic_mesh.ledger.transfers import read_records
+from synaptic_mesh.ledger.transfers import total_of
 
 
 class OrderedCommit(msgspec.Struct, frozen=True):
@@ -173,7 +173,7 @@ class Ledger:
         if isinstance(action, Transfer):
             amount = action.amount
         elif isinstance(action, TransferMany):
-            amount = sum(read_records(action.records)[1])
+            amount = total_of(action.records)
         if amount and account.balance < amount + fee:
             needed = format_amount(amount + fee)
             return f"{needed} rUv needed, but {short(sender)} has a balance of {format_amount(account.balance)} rUv"

@@ -1,15 +1,15 @@
 """From an action to signed bytes, and from a stranger's bytes to a transaction whose signature was checked.
 
 Verification depends on the bytes, the network and the epoch alone, so every replica drops the same transactions of a
-block before the ledger sees them. It can be done one by one, or apart from the decoding, where a shell has processes
-for it:
+block before the ledger sees them. It can be done one by one, or the signatures apart from the decoding, where a shell
+has processes for them:
 
-    opened = open_payload(transactions_of_the_commit, network, epoch)
-    valid = [... for claim in signatures_of(opened)]          # anywhere; is_claim_valid(claim) is the definition
+    opened = [open_transaction_untrusted(data, network, epoch) for data in ...]
+    valid = [... for each in opened]             # anywhere; is_claim_valid(each.claim) is the definition
     events = ledger.apply(OrderedCommit(index, timestamp_ms, verified_of(opened, valid)))
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -33,8 +33,8 @@ ENVELOPE_BYTES_MAX = 128
 
 
 class VerifiedTransaction(msgspec.Struct, frozen=True):
-    """A transaction of this network and epoch that its sender signed. Made by `verify_transaction_untrusted` and
-    `verified_of` and by nothing else: whoever holds one need not check again.
+    """A transaction of this network and epoch that its sender signed. It is made after `open_transaction_untrusted` and
+    a check of the claim and by nothing else: whoever holds one need not check again.
     """
 
     transaction: Transaction
@@ -96,36 +96,13 @@ def open_transaction_untrusted(data: bytes, network: NetworkId, epoch: int) -> U
     return UnverifiedTransaction(transaction, transaction_id(signed.body), claim)
 
 
-def open_payload(payload: Iterable[bytes], network: NetworkId, epoch: int) -> list[UnverifiedTransaction | PeerError]:
-    """Open every transaction of a block or commit, in order: what is not one for this network and epoch leaves its
-    error in its place. Every replica leaves out the same.
+def verified_of(opened: Sequence[UnverifiedTransaction], valid: Sequence[bool]) -> tuple[VerifiedTransaction, ...]:
+    """Return the transactions whose claims were found valid, in order. Raises LocalError unless there is one answer for
+    each.
     """
-    opened: list[UnverifiedTransaction | PeerError] = []
-    for data in payload:
-        try:
-            opened.append(open_transaction_untrusted(data, network, epoch))
-        except PeerError as error:
-            opened.append(error)
-    return opened
-
-
-def signatures_of(opened: Iterable[UnverifiedTransaction | PeerError]) -> list[SignatureClaim]:
-    """Return what must be verified before these transactions may run, in order. For a batch of worker processes: each
-    claim stands for itself.
-    """
-    return [each.claim for each in opened if isinstance(each, UnverifiedTransaction)]
-
-
-def verified_of(
-    opened: Iterable[UnverifiedTransaction | PeerError], valid: Sequence[bool]
-) -> tuple[VerifiedTransaction, ...]:
-    """Return the transactions whose signatures were found valid, in order. `valid` answers `signatures_of(opened)` one
-    by one. Raises LocalError when it has another length.
-    """
-    candidates = [each for each in opened if isinstance(each, UnverifiedTransaction)]
-    if len(candidates) != len(valid):
-        raise LocalError(f"{len(valid)} answers for {len(candidates)} signatures: give one for each")
-    answered = zip(candidates, valid, strict=True)
+    if len(opened) != len(valid):
+        raise LocalError(f"{len(valid)} answers for {len(opened)} signatures: give one for each")
+    answered = zip(opened, valid, strict=True)
     return tuple(VerifiedTransaction(each.transaction, each.id) for each, is_valid in answered if is_valid)
 
 

@@ -61,6 +61,11 @@ def read_records(records: bytes) -> tuple[list[bytes], list[int]]:
     return table["receiver"].tolist(), table["amount"].tolist()
 
 
+def total_of(records: bytes) -> int:
+    """Return the sum of the amounts in checked bytes."""
+    return sum(np.frombuffer(records, RECORD)["amount"].tolist())
+
+
 def exact_sums(amounts: npt.NDArray[np.uint64], starts: Sequence[int]) -> list[int]:
     """Return the sums of the slices of `amounts` (n,) that begin at `starts` (ascending, the first 0, no slice empty)
     as Python integers. Two 32-bit limbs are summed apart, so that no sum of up to 2^32 values leaves 64 bits.
