@@ -5,11 +5,15 @@ from typing import NamedTuple
 
 from synaptic_mesh.engine.ir import DType, Shape
 
-WASM_EMITTER_VERSION = 3
+WASM_EMITTER_VERSION = 4
 """Raised whenever the same graph would give another WebAssembly module; part of every cache key."""
 NATIVE_EMITTER_VERSION = 6
 """Raised whenever the same graph would give another LLVM text; part of every cache key."""
+PAGE_BYTES = 1 << 16
+"""Of a module's memory."""
 MEMORY_EXPORT = "memory"
+MEMORY_MODULE = "env"
+"""Where a module whose memory is shared among threads imports it from, under the same name."""
 RUN_EXPORT = "run"
 """run(steps) of a module, run(arena, steps) of an object: executes the graph so many times and returns flags."""
 INIT_EXPORT = "init"

@@ -3,27 +3,37 @@
 The exported function is called through wasmtime's C interface directly: the Python wrapper looks up types and
 converts values on every call, which takes several times as long as a small model's whole step. The module has no
 imports and a memory of fixed size; its arithmetic is deterministic but for NaN payloads, which nothing observes.
+Where threads share large products, each has an instance of its own, and the memory is one that all of them import.
 """
 
 import ctypes
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import wasmtime
 from wasmtime import _bindings as c_api
+from wasmtime._ffi import WASMTIME_EXTERN_SHAREDMEMORY
 from wasmtime._ffi import dll as wasmtime_library
 
 from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.base.digests import blob_digest
 from synaptic_mesh.base.errors import ResourceError, broken
 from synaptic_mesh.base.ids import Digest
-from synaptic_mesh.engine.abi import ENVIRONMENT_CHANGED, MEMORY_EXPORT, RUN_EXPORT, WASM_EMITTER_VERSION, Slot
+from synaptic_mesh.engine.abi import (
+    ASSIST_EXPORT,
+    ENVIRONMENT_CHANGED,
+    MEMORY_EXPORT,
+    PAGE_BYTES,
+    RUN_EXPORT,
+    WASM_EMITTER_VERSION,
+    Slot,
+)
 from synaptic_mesh.engine.backend import Trust
 from synaptic_mesh.engine.golden import check_backend
 from synaptic_mesh.engine.ir import Graph
@@ -32,6 +42,7 @@ from synaptic_mesh.engine.serialize import graph_digest
 from synaptic_mesh.engine.verify import verify
 from synaptic_mesh.workers.arena_program import ArenaProgram
 from synaptic_mesh.workers.float_environment import is_default, restore_default
+from synaptic_mesh.workers.pool import SharedRun, check_threads, word_view
 from synaptic_mesh.workers.program_cache import CachedProgram, CachedSlot, ProgramCache, program_key
 
 MODULES_KEPT_MAX = 64
@@ -48,15 +59,17 @@ class Loaded(NamedTuple):
 class WasmBackend:
     """Executes graphs as WebAssembly. Exact only after `qualify` found the golden vectors' bits on this machine.
 
-    Threads may share a backend; each program belongs to one thread at a time.
+    Threads may share a backend; each program belongs to one thread at a time. `threads`: how many may work on one large
+    product; the bits do not depend on it.
     """
 
     name = "wasm"
 
-    def __init__(self, cache: ProgramCache | None = None) -> None:
+    def __init__(self, cache: ProgramCache | None = None, threads: int = 1) -> None:
+        self.threads = check_threads(threads)
         self.trust = Trust.TOLERANT
         self.cache = cache
-        self._engine = wasmtime.Engine(_config())
+        self._engine = wasmtime.Engine(_config(threads))
         self._loaded: OrderedDict[Digest, Loaded] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -94,7 +107,7 @@ class WasmBackend:
     def _from_cache(self, digest: Digest) -> Loaded | None:
         if self.cache is None:
             return None
-        key = _key(digest)
+        key = self._key(digest)
         layout = self.cache.load(key)
         if layout is None:
             return None
@@ -107,7 +120,7 @@ class WasmBackend:
     def _build(self, graph: Graph, digest: Digest) -> Loaded:
         from synaptic_mesh.engine.wasm.compiler import compile_graph  # not needed for what the cache holds
 
-        compiled = compile_graph(graph)
+        compiled = compile_graph(graph, self.threads)
         module = wasmtime.Module(self._engine, compiled.wasm)
         layout = CachedProgram(
             wasm=compiled.wasm,
@@ -115,16 +128,20 @@ class WasmBackend:
             inputs=_cached_slots(compiled.inputs),
             outputs=_cached_slots(compiled.outputs),
             arena_bytes=compiled.arena_bytes,
+            threads=compiled.threads,
         )
         if self.cache is not None:
-            self.cache.store(_key(digest), layout)
+            self.cache.store(self._key(digest), layout)
         return Loaded(module, layout)
 
+    def _key(self, graph: Digest) -> Digest:
+        return program_key(graph, f"emitter {WASM_EMITTER_VERSION}", _library(), f"speed, {self.threads} threads")
 
-def open_wasm_backend(cache_directory: Path | None = None) -> WasmBackend:
+
+def open_wasm_backend(cache_directory: Path | None = None, threads: int = 1) -> WasmBackend:
     """Return a qualified backend, with a program cache if a directory is given. Raises ResourceError when it fails the
-    golden vectors."""
-    backend = WasmBackend(ProgramCache(cache_directory) if cache_directory is not None else None)
+    golden vectors, LocalError for an impossible number of threads."""
+    backend = WasmBackend(ProgramCache(cache_directory) if cache_directory is not None else None, threads)
     backend.qualify()
     return backend
 
@@ -133,27 +150,27 @@ class WasmProgram(ArenaProgram):
     """One instance of a module with its memory. See `engine.backend.Program`. One thread at a time."""
 
     def __init__(self, graph: Graph, loaded: Loaded, engine: wasmtime.Engine) -> None:
-        self._store = wasmtime.Store(engine)
-        try:
-            exports = wasmtime.Instance(self._store, loaded.module, []).exports(self._store)
-        except wasmtime.WasmtimeError as error:
-            needs = loaded.layout.arena_bytes
-            raise ResourceError(f"no memory for a program of {needs} bytes: {error}") from None
-        memory, function = exports[MEMORY_EXPORT], exports[RUN_EXPORT]
-        if not isinstance(memory, wasmtime.Memory) or not isinstance(function, wasmtime.Func):
-            broken("the emitter exports a memory and a function")
-        self._memory = memory
-        self._call = _RawCall(self._store, function)
-        super().__init__(graph, loaded.layout, self._bytes(), self._call)
+        layout = loaded.layout
+        shared = _SharedMemory.of(engine, layout.arena_bytes) if layout.threads > 1 else None
+        self._instances = [_Instance(engine, loaded, shared)]
+        self._bytes = self._instances[0].memory_bytes() if shared is None else shared.memory_bytes()
+        run: Callable[[int], int] = self._instances[0].call(RUN_EXPORT)
+        if shared is not None:
+            self._instances += [_Instance(engine, loaded, shared) for _ in range(1, layout.threads)]
+            helpers = [instance.call(ASSIST_EXPORT) for instance in self._instances[1:]]
+            run = SharedRun(run, lambda slot: helpers[slot - 1](slot), word_view(self._bytes), len(helpers))
+        super().__init__(graph, layout, self._bytes, run)
 
     def memory_digest(self) -> Digest:
         """Return the digest of the whole memory: for tests that compare instances and engines."""
-        return blob_digest(self._bytes().tobytes())
+        return blob_digest(self._bytes.tobytes())
 
     def close(self) -> None:
         """Release instance and memory. Arrays that `read` returned are copies and stay valid."""
         super().close()
-        self._store.close()
+        self._bytes = np.zeros(0, np.uint8)
+        for instance in self._instances:
+            instance.store.close()
 
     def __enter__(self) -> "WasmProgram":
         return self
@@ -161,11 +178,59 @@ class WasmProgram(ArenaProgram):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _bytes(self) -> Array:
-        """Return the memory in place. It has min = max pages, so it never moves."""
-        size = self._memory.data_len(self._store)
-        address = ctypes.addressof(self._memory.data_ptr(self._store).contents)
-        return np.frombuffer(memoryview((ctypes.c_char * size).from_address(address)), np.uint8)
+
+class _Instance:
+    """A store with one instance of a module in it, for one thread at a time."""
+
+    def __init__(self, engine: wasmtime.Engine, loaded: Loaded, shared: "_SharedMemory | None") -> None:
+        self.store = wasmtime.Store(engine)
+        try:
+            instance = wasmtime.Instance(self.store, loaded.module, [] if shared is None else [shared])
+        except wasmtime.WasmtimeError as error:
+            needs = loaded.layout.arena_bytes
+            raise ResourceError(f"no memory for a program of {needs} bytes: {error}") from None
+        self._exports = instance.exports(self.store)
+
+    def call(self, name: str) -> "_RawCall":
+        """Return an exported function that takes and returns one i32."""
+        function = self._exports[name]
+        if not isinstance(function, wasmtime.Func):
+            broken(f"the emitter exports a function {name!r}")
+        return _RawCall(self.store, function)
+
+    def memory_bytes(self) -> Array:
+        """Return the memory of a module that has its own, in place. It has min = max pages, so it never moves."""
+        memory = self._exports[MEMORY_EXPORT]
+        if not isinstance(memory, wasmtime.Memory):
+            broken("the emitter exports a memory")
+        return _in_place(memory.data_ptr(self.store), memory.data_len(self.store))
+
+
+class _SharedMemory(wasmtime.SharedMemory):
+    """A memory that instances on several threads import."""
+
+    @classmethod
+    def of(cls, engine: wasmtime.Engine, arena_bytes: int) -> "_SharedMemory":
+        """Return one of fixed size. Raises ResourceError when the machine has no room for it."""
+        pages = max(1, -(-arena_bytes // PAGE_BYTES))
+        try:
+            return cls(engine, wasmtime.MemoryType(wasmtime.Limits(pages, pages), shared=True))
+        except wasmtime.WasmtimeError as error:
+            raise ResourceError(f"no memory for a program of {arena_bytes} bytes: {error}") from None
+
+    def memory_bytes(self) -> Array:
+        """Return the memory in place."""
+        return _in_place(self.data_ptr(), self.data_len())
+
+    def _as_extern(self) -> c_api.wasmtime_extern_t:
+        # wasmtime-py 50.0.1 hands over a pointer to the pointer here, which ctypes refuses with a TypeError.
+        union = c_api.wasmtime_extern_union(sharedmemory=self.ptr())
+        return c_api.wasmtime_extern_t(WASMTIME_EXTERN_SHAREDMEMORY, union)
+
+
+def _in_place(data: Any, size: int) -> Array:
+    address = ctypes.addressof(data.contents)
+    return np.frombuffer(memoryview((ctypes.c_char * size).from_address(address)), np.uint8)
 
 
 class _RawCall:
@@ -196,17 +261,15 @@ class _RawCall:
         return flags
 
 
-def _config() -> wasmtime.Config:
+def _config(threads: int) -> wasmtime.Config:
     """Deterministic features only; no fuel, no epochs: cost follows from static shapes."""
     config = wasmtime.Config()
-    config.wasm_threads = False
+    config.wasm_threads = threads > 1
+    if threads > 1:
+        config.shared_memory = True
     config.wasm_relaxed_simd = False
     config.cranelift_opt_level = "speed"
     return config
-
-
-def _key(graph: Digest) -> Digest:
-    return program_key(graph, f"emitter {WASM_EMITTER_VERSION}", _library(), "speed")
 
 
 @cache

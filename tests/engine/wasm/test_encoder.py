@@ -2,7 +2,8 @@ import pytest
 import wasmtime
 
 from synaptic_mesh.base.errors import InvariantBroken
-from synaptic_mesh.engine.wasm.encoder import PAGE_BYTES, Module
+from synaptic_mesh.engine.abi import PAGE_BYTES
+from synaptic_mesh.engine.wasm.encoder import Module
 from synaptic_mesh.engine.wasm.function import Function, Local
 from synaptic_mesh.engine.wasm.loops import counted
 from synaptic_mesh.engine.wasm.opcodes import OPCODES, Immediate, ValueType, signed_leb, unsigned_leb

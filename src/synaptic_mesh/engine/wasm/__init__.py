@@ -10,8 +10,9 @@ renderer   loop nests (`engine.nest`) as instructions: a handle is a local, a ve
 chain      a kernel's fused chain as the matrix products use it
 strip      matrix products for operands that fit in cache, with a fused chain on every finished tile
 gemm       packed and blocked matrix products
+parts      products that threads share, on a memory that all of them import
 compiler   walks the plan, calls the kernels, and returns a `CompiledModule`
 
-Nothing here executes anything. Only deterministic instructions exist in the table: no relaxed SIMD, no threads, no
-fused multiply-add, and vectors run over outputs only, so any schedule has the bits of the reference.
+Nothing here executes anything. Only deterministic instructions exist in the table: no relaxed SIMD, no fused
+multiply-add; vectors and threads divide outputs only, so any schedule has the bits of the reference.
 """

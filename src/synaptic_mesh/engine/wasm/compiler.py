@@ -23,13 +23,29 @@ from synaptic_mesh.engine.views import dense_strides
 from synaptic_mesh.engine.wasm.chain import Chain
 from synaptic_mesh.engine.wasm.encoder import Module
 from synaptic_mesh.engine.wasm.function import Function, Local
-from synaptic_mesh.engine.wasm.gemm import DEFAULT_SCHEDULE, GemmCalls, gemm, micro_kernel, pack_columns, pack_rows
-from synaptic_mesh.engine.wasm.loops import counted
+from synaptic_mesh.engine.wasm.gemm import (
+    DEFAULT_SCHEDULE,
+    GemmCalls,
+    GemmSchedule,
+    gemm,
+    micro_kernel,
+    pack_columns,
+    pack_rows,
+)
+from synaptic_mesh.engine.wasm.loops import counted, push
 from synaptic_mesh.engine.wasm.opcodes import ValueType
+from synaptic_mesh.engine.wasm.parts import emit_assist, emit_close, emit_share, emit_take, job_word
 from synaptic_mesh.engine.wasm.renderer import FLAGS_ADDRESS, WasmBuilder
 from synaptic_mesh.engine.wasm.strip import Pointers, Product, emit_product
 
 I32 = ValueType.I32
+SHARED_PRODUCT_MIN = 256**3
+"""Multiplications of a product from which threads share it: a helper needs some 50 us to come."""
+PARTS_PER_THREAD = 2
+SHARED_ROWS_MIN = 64
+"""Rows of a part at least: each part packs the right operand for itself."""
+SHARE = -1
+"""Stands for the function that opens a job until its number is known."""
 
 
 class CompiledModule(NamedTuple):
@@ -42,33 +58,42 @@ class CompiledModule(NamedTuple):
     arena_bytes: int
     plan: Plan
     module: Module
+    threads: int = 1
+    """How many may work on a run; 1 where no kernel is large enough to be shared."""
 
 
-def compile_graph(graph: Graph) -> CompiledModule:
-    """Return the module of a verified, admitted graph. Raises LocalError when its arena is over the limit."""
+def compile_graph(graph: Graph, threads: int = 1, schedule: GemmSchedule = DEFAULT_SCHEDULE) -> CompiledModule:
+    """Return the module of a verified, admitted graph, whose large products up to `threads` threads share, with the
+    `schedule` of the engine that will run it. Raises LocalError when its arena is over the limit."""
     refuse_missing(graph, "wasm")
     graph = simplify(graph)
-    plan = lower(graph, workspace_bytes)
-    module = _Compiler(graph, plan).build()
+    plan = lower(graph, lambda graph, kernel: workspace_bytes(graph, kernel, threads, schedule))
+    compiler = _Compiler(graph, plan, threads, schedule)
+    module = compiler.build()
     inputs = {name: _slot(graph, index, plan.offsets[index]) for name, index in graph.inputs.items()}
     outputs = {
         name: _slot(graph, index, plan.offsets[plan.output_buffers[name]]) for name, index in graph.outputs.items()
     }
-    return CompiledModule(graph, module.encode(), inputs, outputs, plan.arena_bytes, plan, module)
+    shared = threads if compiler.jobs else 1
+    return CompiledModule(graph, module.encode(), inputs, outputs, plan.arena_bytes, plan, module, shared)
 
 
-def workspace_bytes(graph: Graph, kernel: Kernel) -> int:
+def workspace_bytes(graph: Graph, kernel: Kernel, threads: int, schedule: GemmSchedule) -> int:
     """Return how much scratch memory a kernel needs."""
     if kernel.kind is KernelKind.BATCHED:
         one = matrix_kernel(graph, kernel)
         _, k, n = matmul_extents(graph, kernel.nodes[0])
-        return workspace_bytes(graph, one if is_strip(k, n) else one._replace(kind=KernelKind.GEMM))
+        return workspace_bytes(graph, one if is_strip(k, n) else one._replace(kind=KernelKind.GEMM), 1, schedule)
     if kernel.kind is KernelKind.GEMM:
-        _, k, n = matmul_extents(graph, kernel.nodes[0])
-        return DEFAULT_SCHEDULE.workspace_bytes(k, n)
+        m, k, n = matmul_extents(graph, kernel.nodes[0])
+        return schedule.workspace_bytes(k, n) * (threads if _is_shared(m, k, n, threads) else 1)
     if kernel.root is not None and 0 not in kernel.shape:
         return _product(graph, kernel, kernel.root).workspace_bytes
     return 0
+
+
+def _is_shared(m: int, k: int, n: int, threads: int) -> bool:
+    return threads > 1 and m * k * n >= SHARED_PRODUCT_MIN
 
 
 def _slot(graph: Graph, index: int, offset: int) -> Slot:
@@ -87,17 +112,21 @@ def _product(graph: Graph, kernel: Kernel, index: int) -> Product:
 
 
 class _Compiler:
-    def __init__(self, graph: Graph, plan: Plan) -> None:
+    def __init__(self, graph: Graph, plan: Plan, threads: int, schedule: GemmSchedule) -> None:
         self.graph = graph
         self.plan = plan
+        self.threads = threads
+        self.schedule = schedule
         self.module = Module(plan.arena_bytes)
         self.functions: dict[object, int] = {}
+        self.jobs: list[int] = []
         self.checked = frozenset(plan.output_buffers[name] for name in graph.checked)
 
     def build(self) -> Module:
         for node in self.plan.constants:
             self.module.add_data(self.plan.offsets[node], self.graph.nodes[node].attributes.bits)
         calls = [self._call(kernel) for kernel in self.plan.kernels if must_run(kernel)]
+        share = self._add_sharing() if self.jobs else SHARE
         run = Function(RUN_EXPORT, (I32,), (I32,))
         step = run.local(I32)
         run.i32(FLAGS_ADDRESS)
@@ -107,16 +136,25 @@ class _Compiler:
             for index, arguments in calls:
                 for argument in arguments:
                     run.i32(argument)
-                run.call(index, (I32,) * len(arguments))
+                run.call(share if index == SHARE else index, (I32,) * len(arguments))
             self._check_the_rest(run)
             run.i32(FLAGS_ADDRESS)
             run.load("i32.load")
             run.br_if(stop)
             self._copy_carried(run)
+        if self.jobs:
+            emit_close(run)
         run.i32(FLAGS_ADDRESS)
         run.load("i32.load")
         self.module.add(run, export=True)
         return self.module
+
+    def _add_sharing(self) -> int:
+        """Add what threads share kernels with; return the number of `share`."""
+        self.module.is_shared = True
+        take = self.module.add(emit_take(self.jobs))
+        self.module.add(emit_assist(take), export=True)
+        return self.module.add(emit_share(take))
 
     def _copy_carried(self, run: Function) -> None:
         for buffer, node in self.plan.copies_last:
@@ -127,6 +165,8 @@ class _Compiler:
 
     def _call(self, kernel: Kernel) -> tuple[int, list[int]]:
         """Return the function of a kernel, emitted if no kernel of the same form was, and its arguments."""
+        if kernel.kind is KernelKind.GEMM and _is_shared(*matmul_extents(self.graph, kernel.nodes[0]), self.threads):
+            return SHARE, [self._job(kernel, kernel.nodes[0])]
         buffers = kernel_buffers(kernel)
         arguments = [*(self.plan.offsets[buffer] for buffer in buffers), self.plan.workspace]
         form = kernel_form(self.graph, kernel, self.checked)
@@ -192,10 +232,42 @@ class _Compiler:
         f.get(work)
         f.call(self._gemm(), (I32,) * 11)
 
+    def _job(self, kernel: Kernel, index: int) -> int:
+        """Return the word that shares a product among threads; adds the function (part, slot) of one part: a block of
+        rows of C, in the workspace of the thread that took it."""
+        p = _product(self.graph, kernel, index)
+        mr = self.schedule.mr
+        rows = max(SHARED_ROWS_MIN, -(-p.m // (self.threads * PARTS_PER_THREAD * mr)) * mr)
+        f = Function(f"job_{len(self.jobs)}", (I32, I32))
+        row, a, c, work = f.locals_of(I32, 4)
+        _scaled(f, Local(0, I32), rows, 0, row)
+        left, right = (kernel.operands[i] for i in self.graph.nodes[index].inputs)
+        _scaled(f, row, p.a_row, self.plan.offsets[left.base] + 4 * left.offset, a)
+        _scaled(f, row, 4 * p.n, self.plan.offsets[index], c)
+        _scaled(f, Local(1, I32), self.schedule.workspace_bytes(p.k, p.n), self.plan.workspace, work)
+        at_b = self.plan.offsets[right.base] + 4 * right.offset
+        for value in (a, p.a_row, p.a_k, at_b, p.b_k, p.b_column, c):
+            push(f, value)
+        f.i32(p.m)
+        f.get(row)
+        f.emit("i32.sub")
+        left_over = f.keep(I32)
+        f.get(left_over)
+        f.i32(rows)
+        f.get(left_over)
+        f.i32(rows)
+        f.emit("i32.lt_s")
+        f.select()
+        for value in (p.k, p.n, work):
+            push(f, value)
+        f.call(self._gemm(), (I32,) * 11)
+        self.jobs.append(self.module.add(f))
+        return job_word(len(self.jobs) - 1, -(-p.m // rows))
+
     def _gemm(self) -> int:
         """The packed product, emitted once per module."""
         if "gemm" not in self.functions:
-            schedule, add = DEFAULT_SCHEDULE, self.module.add
+            schedule, add = self.schedule, self.module.add
             calls = GemmCalls(
                 add(micro_kernel(schedule, "gemm_tile")),
                 add(pack_rows(schedule, "gemm_pack_a")),
@@ -215,3 +287,13 @@ class _Compiler:
                 self.functions[form] = self.module.add(f)
             run.i32(self.plan.offsets[buffer])
             run.call(self.functions[form], (I32,))
+
+
+def _scaled(f: Function, count: Local, stride: int, start: int, out: Local) -> None:
+    """out = start + count * stride."""
+    f.get(count)
+    f.i32(stride)
+    f.emit("i32.mul")
+    f.i32(start)
+    f.emit("i32.add")
+    f.set(out)

@@ -5,11 +5,10 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from synaptic_mesh.base.errors import broken, invariant
-from synaptic_mesh.engine.abi import MEMORY_EXPORT
+from synaptic_mesh.engine.abi import MEMORY_EXPORT, MEMORY_MODULE, PAGE_BYTES
 from synaptic_mesh.engine.wasm.function import Function
 from synaptic_mesh.engine.wasm.opcodes import OPCODES, Immediate, ValueType, signed_leb, unsigned_leb
 
-PAGE_BYTES = 1 << 16
 PAGES_MAX = 1 << 16
 _EMPTY_BLOCK = b"\x40"
 _CONTROL = {"else": b"\x05", "end": b"\x0b", "drop": b"\x1a", "select": b"\x1b"}
@@ -19,10 +18,12 @@ _VARIABLES = {"local.get": b"\x20", "local.set": b"\x21", "local.tee": b"\x22"}
 
 
 class Module:
-    """Functions that share one memory of fixed size, exported as "memory". No imports, no tables, no globals."""
+    """Functions that share one memory of fixed size, exported as "memory". No tables, no globals; nothing imported, but
+    the memory itself where `is_shared`: instances on several threads then work on one."""
 
-    def __init__(self, memory_bytes: int) -> None:
-        self.pages = max(1, -(-memory_bytes // PAGE_BYTES))
+    def __init__(self, memory_bytes: int, is_shared: bool = False) -> None:
+        self.pages = pages_of(memory_bytes)
+        self.is_shared = is_shared
         invariant(self.pages <= PAGES_MAX, f"{memory_bytes} bytes do not fit in a 32-bit memory")
         self.functions: list[Function] = []
         self.exports: list[str | None] = []
@@ -46,15 +47,17 @@ class Module:
         signatures = [(function.params, function.results) for function in self.functions]
         types = list(dict.fromkeys(signatures))
         # min = max: the engine can reserve once, and growth cannot fail later.
-        limits = b"\x01" + unsigned_leb(self.pages) * 2
+        limits = (b"\x03" if self.is_shared else b"\x01") + unsigned_leb(self.pages) * 2
+        memory_import = _text(MEMORY_MODULE) + _text(MEMORY_EXPORT) + b"\x02" + limits
         exports = [_text(MEMORY_EXPORT) + b"\x02\x00"]
         exports += [
             _text(name) + b"\x00" + unsigned_leb(index) for index, name in enumerate(self.exports) if name is not None
         ]
         sections = [
             (1, _vector(b"\x60" + _types(params) + _types(results) for params, results in types)),
+            *([(2, _vector([memory_import]))] if self.is_shared else []),
             (3, _vector(unsigned_leb(types.index(signature)) for signature in signatures)),
-            (5, _vector([limits])),
+            *([] if self.is_shared else [(5, _vector([limits]))]),
             (7, _vector(exports)),
             (10, _vector(encode_function(function) for function in self.functions)),
         ]
@@ -62,6 +65,11 @@ class Module:
             segments = (b"\x00\x41" + signed_leb(at) + b"\x0b" + unsigned_leb(len(d)) + d for at, d in self.data)
             sections.append((11, _vector(segments)))
         return b"\0asm\1\0\0\0" + b"".join(bytes([n]) + unsigned_leb(len(body)) + body for n, body in sections)
+
+
+def pages_of(memory_bytes: int) -> int:
+    """Return how many pages hold so many bytes, at least one."""
+    return max(1, -(-memory_bytes // PAGE_BYTES))
 
 
 def encode_function(function: Function) -> bytes:

@@ -135,5 +135,12 @@ _VECTOR: dict[str, Opcode] = {
     **_simd_run(248, "i32x4", "trunc_sat_f32x4_s trunc_sat_f32x4_u", (V128,)),
     **_simd_run(250, "f32x4", "convert_i32x4_s convert_i32x4_u", (V128,)),
 }
-OPCODES = {**_SCALAR, **_VECTOR}
+_ATOMIC: dict[str, Opcode] = {
+    "i32.atomic.load": Opcode(b"\xfe\x10", (I32,), (I32,), Immediate.MEMORY),
+    "i32.atomic.store": Opcode(b"\xfe\x17", (I32, I32), (), Immediate.MEMORY),
+    "i32.atomic.rmw.add": Opcode(b"\xfe\x1e", (I32, I32), (I32,), Immediate.MEMORY),
+    "i32.atomic.rmw.cmpxchg": Opcode(b"\xfe\x48", (I32, I32, I32), (I32,), Immediate.MEMORY),
+}
+"""Of the threads proposal: on memory that several instances share."""
+OPCODES = {**_SCALAR, **_VECTOR, **_ATOMIC}
 """Every instruction that may be emitted, control flow and variables aside (those have methods of their own)."""

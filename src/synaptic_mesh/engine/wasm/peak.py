@@ -4,7 +4,8 @@ Half of the chains only multiply and half only add, so no result waits for anoth
 128-bit products and sums the core starts per cycle. A matrix product needs them in equal numbers.
 """
 
-from synaptic_mesh.engine.wasm.encoder import PAGE_BYTES, Module
+from synaptic_mesh.engine.abi import PAGE_BYTES
+from synaptic_mesh.engine.wasm.encoder import Module
 from synaptic_mesh.engine.wasm.function import Function, Local
 from synaptic_mesh.engine.wasm.loops import counted
 from synaptic_mesh.engine.wasm.opcodes import ValueType

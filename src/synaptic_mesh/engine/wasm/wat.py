@@ -4,7 +4,7 @@ Specification 2.0, chapter 6)."""
 import struct
 from collections.abc import Iterator
 
-from synaptic_mesh.engine.abi import MEMORY_EXPORT
+from synaptic_mesh.engine.abi import MEMORY_EXPORT, MEMORY_MODULE
 from synaptic_mesh.engine.wasm.encoder import Module, local_order
 from synaptic_mesh.engine.wasm.function import Function
 from synaptic_mesh.engine.wasm.opcodes import OPCODES, Immediate, ValueType
@@ -14,7 +14,10 @@ _OPENING = ("block", "loop", "if")
 
 def module_text(module: Module) -> str:
     """Return the module as text."""
-    lines = ["(module", f'  (memory (export "{MEMORY_EXPORT}") {module.pages} {module.pages})']
+    memory = f"{module.pages} {module.pages}"
+    if module.is_shared:
+        memory = f'(import "{MEMORY_MODULE}" "{MEMORY_EXPORT}") {memory} shared'
+    lines = ["(module", f'  (memory (export "{MEMORY_EXPORT}") {memory})']
     for function, export in zip(module.functions, module.exports, strict=True):
         lines += ["  " + line for line in function_lines(function, export, module)]
     for offset, data in module.data:
