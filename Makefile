@@ -1,6 +1,6 @@
 # Everything a newcomer needs: `make demo` and `make test`. Both install into .venv first; nothing but Python >= 3.11 and make is needed.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format sim sim-long test-long bench bench-rivals performance lock clean docs
+.PHONY: help install demo test check format sim sim-long mutants fuzz test-long bench bench-rivals performance lock clean docs
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -42,6 +42,9 @@ sim: $(STAMP) ## Replay one simulated consensus run: make sim SEED=7
 
 sim-long: $(STAMP) ## Simulate SEEDS consensus runs (default 1000), going on where it stopped, and print the mix
 	@$(BIN)/python -m synaptic_mesh.sim.run --seeds 0:$(SEEDS) --processes 2 --commit $(COMMIT) --keep .sim-$(COMMIT).jsonl
+
+mutants: $(STAMP) ## Break each rule of consensus in turn and print which test notices it
+	@$(BIN)/python tests/sim/mutants.py --processes 2
 
 test-long: $(STAMP) ## The suites that take many minutes
 	@$(BIN)/python -m pytest -m long

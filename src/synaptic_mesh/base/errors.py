@@ -9,6 +9,9 @@ InvariantBroken   our own bug: stop, never catch
 
 from typing import NoReturn
 
+PEER_MESSAGE_CHARS_MAX = 500
+"""Longer messages about a peer's bytes are cut: they may quote what the peer chose, and are counted and kept."""
+
 
 class MeshError(Exception):
     """Base of every error that this package raises on purpose. The message is one sentence a user can act on."""
@@ -22,7 +25,9 @@ class PeerError(MeshError):
     """Bytes from a remote are not acceptable. `peer` is the sender's id where it is known."""
 
     def __init__(self, message: str, peer: bytes | None = None) -> None:
-        super().__init__(message)
+        super().__init__(
+            message if len(message) <= PEER_MESSAGE_CHARS_MAX else message[:PEER_MESSAGE_CHARS_MAX] + " ..."
+        )
         self.peer = peer
 
 

@@ -34,10 +34,10 @@ def check_specs_untrusted(specs: Sequence[TensorSpec]) -> None:
     for spec in specs:
         if spec.dtype not in DTYPES:
             raise PeerError(f"tensor {spec.name!r} has dtype {spec.dtype!r}; known are {', '.join(DTYPES)}")
-        if len(spec.shape) > TENSOR_RANK_MAX or any(extent < 0 for extent in spec.shape):
-            raise PeerError(
-                f"tensor {spec.name!r} has shape {spec.shape}; rank is at most {TENSOR_RANK_MAX}, extents >= 0"
-            )
+        if len(spec.shape) > TENSOR_RANK_MAX:
+            raise PeerError(f"tensor {spec.name!r} has rank {len(spec.shape)}; the largest is {TENSOR_RANK_MAX}")
+        if any(extent < 0 for extent in spec.shape):
+            raise PeerError(f"tensor {spec.name!r} has shape {spec.shape}; extents are 0 or more")
         if tensor_bytes(spec) > BLOB_BYTES_MAX:
             raise PeerError(f"tensor {spec.name!r} of {tensor_bytes(spec)} bytes is over {BLOB_BYTES_MAX}")
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from synaptic_mesh.consensus.core import RECENT_COMMITS_MAX, Consensus
+from synaptic_mesh.consensus.core import Consensus
+from synaptic_mesh.consensus.votes import RECENT_COMMITS_MAX
 
 ROUNDS_OPEN_MAX = 400
 """Rounds between the gc round and the newest accepted block, beyond gc_depth and the window: rounds without a commit.
@@ -31,6 +32,6 @@ def sizes(core: Consensus) -> Iterator[tuple[str, int, int]]:
     yield "old bytes", core.history.bytes, settings.history_bytes_max
     yield "transactions", len(core.pool._known), settings.pool_transactions_max
     yield "bytes of transactions", core.pool.bytes, settings.pool_bytes_max
-    yield "recent commits", len(core._recent), RECENT_COMMITS_MAX + 1
+    yield "recent commits", len(core.votes), RECENT_COMMITS_MAX + 1
     yield "peers ahead", len(core.rounds._ahead), size
     yield "pushed peers", len(core._pushed), size

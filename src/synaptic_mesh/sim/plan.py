@@ -17,7 +17,7 @@ from synaptic_mesh.sim.network import LinkSettings
 from synaptic_mesh.sim.roles import PUPPETS, Role, draw_behaviour, draw_roles
 from synaptic_mesh.sim.validator import ClientSettings
 
-SIZES = (4,) * 14 + (7,) * 4 + (10,) * 2
+SIZES = (4,) * 15 + (7,) * 4 + (10,)
 """Sizes of committees, as often as they are drawn."""
 STAKES_MAX = 4
 """In every fourth run stakes from 1 to this differ; otherwise all are 1."""

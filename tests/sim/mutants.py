@@ -1,0 +1,172 @@
+"""Broken rules of consensus, each by name, and what notices them.
+
+    python tests/sim/mutants.py                     # all of them: the table name -> killed by what
+    python tests/sim/mutants.py --only "W2 removed"
+
+A mutant is a text of one source file, which must occur exactly once, and what stands there instead. It is applied to a
+copy of the package. Then the tests of consensus run against the copy, and if they pass the simulator: a mutant is
+killed when either fails. With --simulator the tests are left out, which says what the simulator alone would notice.
+"""
+
+# ruff: noqa: E501 (one mutant a line can be compared with its neighbours)
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+SOURCE = ROOT / "src" / "synaptic_mesh"
+TESTS = ("tests/consensus", "tests/identity/test_committee.py")
+SIMULATIONS = (("--storm", "--seeds", "0:16"), ("--seeds", "0:24", "--rounds", "60"))
+TIMEOUT_S = 300
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One broken rule: in `file` (below the package) `old` becomes `new`."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+    def apply(self, package: Path) -> None:
+        """Change the copy of the package. Raises ValueError unless the text occurs exactly once."""
+        path = package / self.file
+        text = path.read_text()
+        if text.count(self.old) != 1:
+            raise ValueError(f"mutant {self.name!r}: {self.old!r} occurs {text.count(self.old)} times in {self.file}")
+        changed = text.replace(self.old, self.new)
+        compile(changed, str(path), "exec")
+        path.write_text(changed)
+
+
+TALLY, CORE, PACING = "consensus/tally.py", "consensus/core.py", "consensus/pacing.py"
+ADMISSION, LINEARIZER, DAG = "consensus/admission.py", "consensus/linearizer.py", "consensus/dag.py"
+SETTINGS = "consensus/settings.py"
+MYSTICETI = "Rules(3, q, q, q, q, 1, committee"
+
+MUTANTS = (
+    # Thresholds.
+    Mutant("quorum off by one", "identity/committee.py", "return 2 * self.total_stake // 3 + 1", "return 2 * self.total_stake // 3"),
+    Mutant("parent quorum off by one", ADMISSION, "if parent_stake < self.parent_stake:", "if parent_stake < self.parent_stake - 1:"),
+    Mutant("clock on 2f parents", SETTINGS, MYSTICETI, "Rules(3, q - 1, q, q, q, 1, committee"),
+    Mutant("certificate of 2f votes", SETTINGS, MYSTICETI, "Rules(3, q, q - 1, q, q, 1, committee"),
+    Mutant("commit on 2f certificates", SETTINGS, MYSTICETI, "Rules(3, q, q, q - 1, q, 1, committee"),
+    Mutant("skip on 2f blames", SETTINGS, MYSTICETI, "Rules(3, q, q, q, q - 1, 1, committee"),
+    Mutant("link needs a quorum", SETTINGS, MYSTICETI, "Rules(3, q, q, q, q, q, committee"),
+    Mutant("link quorum dropped", TALLY, "for each in authors) >= self.rules.link_stake:", "for each in authors) >= 0:"),
+    Mutant("two-delay link of f + 1", SETTINGS, "2, q, q, q, 4 * f + 2 * c + 1, q - 2 * f - c, f,", "2, q, q, q, 4 * f + 2 * c + 1, f + 1, f,"),
+    # Counting and deciding.
+    Mutant("blames count blocks", TALLY, "in vertex.links or tally.blame_mask >> vertex.author & 1:", "in vertex.links:"),
+    Mutant("certificates count blocks", TALLY, "        if certificates.mask >> vertex.author & 1:\n            return\n", ""),
+    Mutant("round stake counts blocks", DAG, "if len(twins) == 1:", "if twins:"),
+    Mutant("anchor one round early", TALLY, "anchors.get(round_ + wave_rounds)", "anchors.get(round_ + wave_rounds - 1)"),
+    Mutant("anchor passes undecided slots", TALLY, "if decision is None or decision.verdict is Verdict.COMMIT:", "if decision is not None and decision.verdict is Verdict.COMMIT:"),
+    # Order.
+    Mutant("linear order by arrival", LINEARIZER, "(vertex.round, blake3(seed + vertex.digest).digest())", "vertex.round"),
+    Mutant("gc round from local state", LINEARIZER, "gc_round = max(self.gc_round, leader.round - self.rules.gc_depth)", "gc_round = max(self.gc_round, self.dag.clock_round - 3 - self.rules.gc_depth)"),
+    Mutant("orders below the gc round", LINEARIZER, "if parent.commit_index == 0 and parent.round > floor:", "if parent.commit_index == 0:"),
+    Mutant("commit time goes back", LINEARIZER, "timestamp_ms=max(self.timestamp_ms, median_timestamp(leader, self.dag.stakes)),", "timestamp_ms=median_timestamp(leader, self.dag.stakes),"),
+    Mutant("commit time is the latest", LINEARIZER, "        if 2 * below >= total:\n", "        if below >= total:\n"),
+    Mutant("previous commit not named", LINEARIZER, "previous=self.digest,", "previous=bytes(32),"),
+    # Leaders.
+    Mutant("leader schedule from uncommitted data", LINEARIZER, "if len(twins) > 1 and sum(twin.commit_index > 0 for twin in twins) > 1:", "if len(twins) > 1:"),
+    Mutant("new schedule keeps old decisions", CORE, "self.committer.reset()", "pass"),
+    # Proposing.
+    Mutant("W2 removed", PACING, " and self.has_outcomes(round_ - 2):", ":"),
+    Mutant("leaders are not waited for", PACING, "if self.has_leaders(round_ - 1) and", "if"),
+    Mutant("no-skip removed", PACING, "follows = self.last_proposed + 1", "follows = max(self.last_proposed + 1, self.dag.clock_round)"),
+    Mutant("timer is not re-armed by a quorum", PACING, "            self.quorum_ms = self.progress_ms = now_ms\n", "            self.progress_ms = now_ms\n"),
+    Mutant("timestamps unbounded", PACING, "if timestamp_ms > time_max_ms and", "if timestamp_ms > 1 << 62 and"),
+    Mutant("transactions of expired blocks are lost", CORE, "self.pool.expire(gc_round)", "pass"),
+    # Durability and restarts.
+    Mutant("broadcast before the fsync", CORE, "        self.journal.add_own(block)\n", "        self.journal.add_own(block)\n        self._effects.append(Broadcast(Blocks((block.encoded,))))\n"),
+    Mutant("commits told before the fsync", CORE, "self.journal.add_commit(Committed(commit,", "self._effects.append(Committed(commit,"),
+    Mutant("own blocks forgotten in a restart", CORE, "            if block.author == self.author:\n                self._find_own(block)\n                self.pool", "            if block.author == self.author:\n                self.pool"),
+    Mutant("amnesia guard removed", CORE, "if self.author is not None and (not is_store_trusted or self.own_last.round == 0):", "if self.author is not None and self.author < 0:"),
+    Mutant("one answer ends amnesia", "consensus/amnesia.py", "return self._committee.quorum - own", "return min(1, self._committee.quorum - own)"),
+    Mutant("stored commits not compared", "consensus/recovery.py", "if ours != commit:", "if ours.index != commit.index:"),
+    Mutant("commit votes not compared", CORE, "if ours is not None and ours != vote.digest:", "if ours is not None and ours == bytes(1):"),
+    # Admission.
+    Mutant("signature not checked", ADMISSION, "if not self._check_signature(peer, BLOCK_DOMAIN, message, wire.signature):", "if not wire.signature:"),
+    Mutant("own parent not first", ADMISSION, "if refs[0].author != header.author:", "if refs[0].author >= size:"),
+    Mutant("one author twice among ancestors", ADMISSION, "if ref.author >= size or seen >> ref.author & 1:", "if ref.author >= size:"),
+    Mutant("genesis refs not checked", ADMISSION, "if ref.round == 0 and ref != self.genesis[ref.author]:", "if ref.round == 0 and not ref.digest:"),
+    Mutant("payload not hashed", ADMISSION, "len(payload) != header.payload_bytes or payload_digest(payload) != header.payload_hash:", "len(payload) != header.payload_bytes:"),
+    Mutant("false refs accepted", DAG, "elif vertex.round != ref.round or vertex.author != ref.author:", "elif vertex.round < 0:"),
+    # Bounds.
+    Mutant("suspended pool unbounded", "consensus/suspended.py", "if len(self._by_author[author]) <= self.per_author_max and", "if self._bytes[author] >= 0 or"),
+    Mutant("rounds ahead unbounded", CORE, 'return "ahead"', "pass"),
+    Mutant("twins unbounded", CORE, "return len(twins) < TWINS_KEPT or (is_demanded and len(twins) < self.committee.size)", "return True"),
+    Mutant("history unbounded", "consensus/sync.py", "while len(self._blocks) > self.blocks_max or self.bytes > self.bytes_max:", "while len(self._blocks) > 1 << 40:"),
+)  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the mutants; print the table. Returns 1 if one survives."""
+    parser = argparse.ArgumentParser(description="Broken rules of consensus and what notices them")
+    parser.add_argument("--only", nargs="+", help="names of mutants")
+    parser.add_argument("--simulator", action="store_true", help="leave the tests out")
+    parser.add_argument("--processes", type=int, default=1)
+    options = parser.parse_args(arguments)
+    chosen = [mutant for mutant in MUTANTS if not options.only or mutant.name in options.only]
+    survived = 0
+    with ThreadPoolExecutor(options.processes) as pool:
+        found = pool.map(lambda mutant: killer(mutant, with_tests=not options.simulator), chosen)
+        for mutant, name in zip(chosen, found, strict=True):
+            survived += not name
+            print(f"{mutant.name:<42} {name or 'SURVIVES'}", flush=True)
+    print(f"{len(chosen) - survived} of {len(chosen)} mutants are killed")
+    return int(survived > 0)
+
+
+def killer(mutant: Mutant, *, with_tests: bool = True) -> str:
+    """What notices this mutant: the first failing test, else the first failure of the simulator. Empty: nothing."""
+    with tempfile.TemporaryDirectory() as directory:
+        package = Path(directory) / "synaptic_mesh"
+        shutil.copytree(SOURCE, package, ignore=shutil.ignore_patterns("__pycache__"))
+        mutant.apply(package)
+        environment = {**os.environ, "PYTHONPATH": directory, "PYTHONDONTWRITEBYTECODE": "1"}
+        return (_first_test(environment) if with_tests else "") or next(_simulated(environment), "")
+
+
+def _first_test(environment: dict[str, str]) -> str:
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", *TESTS]
+    output, is_late = _run(command, environment)
+    if is_late:
+        return "time-out of the tests"
+    failed = re.search(r"^(?:FAILED|ERROR) (?:tests/)?(.+?)(?: - .*)?$", output, re.MULTILINE)
+    return failed.group(1) if failed else ""
+
+
+def _simulated(environment: dict[str, str]) -> Iterator[str]:
+    for simulation in SIMULATIONS:
+        output, is_late = _run([sys.executable, "-m", "synaptic_mesh.sim.run", *simulation], environment)
+        if is_late:
+            yield "time-out of the simulator"
+        failed = re.search(r"^FAILED seed (\d+): (.*)", output, re.MULTILINE)
+        if failed:
+            yield f"seed {failed.group(1)}: {failed.group(2)[:80]}"
+
+
+def _run(command: list[str], environment: dict[str, str]) -> tuple[str, bool]:
+    try:
+        done = subprocess.run(
+            command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return "", True
+    return done.stdout + done.stderr, False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
