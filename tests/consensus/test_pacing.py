@@ -3,11 +3,13 @@
 Leaders of rounds 1..7 are B C D A B C D; q = 3, f = 1.
 """
 
+from dataclasses import replace
+
 from synaptic_mesh.consensus.block import BlockRef, genesis_ref
 from synaptic_mesh.consensus.drawing import DRAWN_NETWORK, Drawing, dag
 from synaptic_mesh.consensus.leaders import LeaderSchedule
 from synaptic_mesh.consensus.pacing import IDLE_LEAD_MS, Pacing, choose_ancestors
-from synaptic_mesh.consensus.settings import Settings
+from synaptic_mesh.consensus.settings import Settings, two_delay
 
 SETTINGS = Settings(min_round_delay_ms=20, idle_round_ms=1_000, leader_timeout_ms=250, backoff_ms_max=4_000)
 GENESIS = tuple(genesis_ref(DRAWN_NETWORK, 0, author) for author in range(4))
@@ -171,3 +173,34 @@ def test_without_a_quorum_of_present_blocks_it_says_when_the_next_one_becomes_us
     drawing.timestamps_ms.update({"C1": 7_000, "D1": 9_000})
     drawing.draw(full(1))
     assert chosen(drawing, 2, "A1", [0] * 4, now_ms=5_000) == 7_000
+
+
+def test_the_wait_for_leaders_doubles_with_every_undecided_wave_and_a_decision_resets_it() -> None:
+    drawing = dag("; ".join(full(r, authors="ABC") for r in range(1, 19)))
+    pace = pacing(drawing, 18)
+    waits = []
+    for cursor in range(19, 0, -1):
+        pace.cursor_round = cursor
+        waits.append(pace.leader_wait_ms())
+    assert waits[:7] == [250] * 7  # two waves are nothing unusual
+    assert waits[7:] == [500] * 3 + [1_000] * 3 + [2_000] * 3 + [4_000] * 3
+    pace.cursor_round = -100
+    assert pace.leader_wait_ms() == SETTINGS.backoff_ms_max
+    pace.cursor_round = 19
+    assert pace.leader_wait_ms() == SETTINGS.leader_timeout_ms
+
+
+def test_a_wave_of_two_waits_for_every_leader_and_for_no_outcome() -> None:
+    drawing = dag(full(1, authors="ABCDE"), size=6)
+    rules = replace(two_delay(drawing.committee), leader_count=2)
+    schedule = LeaderSchedule(drawing.committee, 2, 2)
+    pace = Pacing(SETTINGS, rules, drawing.dag, schedule)
+    assert schedule.leaders(1) == (1, 2)
+    assert pace.has_leaders(1)
+    drawing.draw(f"{full(2, authors='ABCDE')}")
+    assert schedule.leaders(2) == (2, 3)
+    assert pace.has_outcomes(1)
+    assert not pace.has_leaders(4)
+    assert schedule.leaders(5) == (5, 0)
+    drawing.draw(f"{full(3, 4, 5, authors='ABCDE')}")
+    assert not pace.has_leaders(5)  # A's block alone is not enough: F leads too

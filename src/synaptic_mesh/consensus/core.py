@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from random import Random
 
 from synaptic_mesh.base.errors import LocalError, broken, invariant
-from synaptic_mesh.base.ids import Digest, NetworkId, PeerId
+from synaptic_mesh.base.ids import NetworkId, PeerId
 from synaptic_mesh.consensus.amnesia import Amnesia
 from synaptic_mesh.consensus.block import BlockRef, CommitVote, Sign, VerifiedBlock, genesis_ref, seal_block
 from synaptic_mesh.consensus.committer import Verdict
@@ -73,14 +73,13 @@ from synaptic_mesh.consensus.sync import (
     find_blocks,
 )
 from synaptic_mesh.consensus.tally import Committer
+from synaptic_mesh.consensus.votes import CommitVotes
 from synaptic_mesh.identity.committee import Committee
 
 TWINS_KEPT = 2
 """Blocks of one slot that are accepted unasked: two are the evidence. More (at most n) only as ancestors of other
 blocks.
 """
-RECENT_COMMITS_MAX = 1_000
-"""Own commit digests that peers' commit votes are compared with."""
 
 
 class Consensus:
@@ -124,6 +123,7 @@ class Consensus:
         self.rounds = RoundSync(settings, random)
         self.journal = Journal()
         self.amnesia = Amnesia(committee, author, random)
+        self.votes = CommitVotes(committee)
         self.seen_round = [0] * committee.size  # highest round of any verified block, by author
         self.own_last = genesis_ref(network, committee.epoch, author or 0)
         self.included = [0] * committee.size  # newest round of each author among our own blocks' ancestors
@@ -133,8 +133,6 @@ class Consensus:
         self._own_timestamp_ms = 0
         self._open_payloads = 0  # accepted blocks with transactions that are not ordered yet
         self._accused = 0  # authors of whom evidence has been handed out, as a mask
-        self._recent: dict[int, Digest] = {}  # commit index -> digest
-        self._disputing = 0  # authors whose commit votes contradict our chain, as a mask
         self._peers: set[PeerId] = set()
         self._sorted_peers: list[PeerId] = []
         self._pushed: dict[PeerId, tuple[tuple[int, int], int]] = {}  # peer -> (its clock, our newest round), when
@@ -208,6 +206,11 @@ class Consensus:
         """Index of the newest commit, perhaps not handed out yet."""
         return self.linearizer.index
 
+    @property
+    def quorum_commit_index(self) -> int:
+        """Highest commit that authors with quorum stake have reached, as far as their accepted blocks say."""
+        return self.votes.quorum_index
+
     def _begin(self, now_ms: int) -> None:
         self._now_ms = max(now_ms, self._now_ms)
         self._effects = []
@@ -221,8 +224,8 @@ class Consensus:
         if append is not None:
             self._effects.append(append)
         self._ask()
-        self._repeat()
-        dues = (wait_ms, self.fetcher.next_ms, self.rounds.next_ms, self._repeat_due_ms(), self._advert_due_ms)
+        repeat_ms = self._repeat()
+        dues = (wait_ms, self.fetcher.next_ms, self.rounds.next_ms, repeat_ms, self._advert_due_ms)
         self._deadline_ms = min(*dues, self.amnesia.next_ms)
         effects, self._effects = self._effects, []
         return effects
@@ -315,20 +318,10 @@ class Consensus:
             self.committer.note(vertex)
             self.journal.add_block(block)
             if block.header.commit_votes:
-                self._compare(block)
+                self.votes.note(block.header)
             if len(self.suspended):
                 freed = self.suspended.accepted(block.ref)
                 ready.extend(child for child in freed if self.dag.missing(child) is not None)
-
-    def _compare(self, block: VerifiedBlock) -> None:
-        """Stop when validators of which one must be honest stand behind another commit than ours."""
-        for vote in block.header.commit_votes:
-            ours = self._recent.get(vote.index)
-            if ours is not None and ours != vote.digest:
-                self._disputing |= 1 << block.author
-                authors = [a for a in range(self.committee.size) if self._disputing >> a & 1]
-                if self.committee.is_valid(self.committee.stake(authors)):
-                    broken(f"authors {authors} committed {vote.digest[:4].hex()} at {vote.index}, we {ours[:4].hex()}")
 
     # --- decided leaders go out -----------------------------------------------------------------------------
 
@@ -340,8 +333,7 @@ class Consensus:
                 continue
             turn = (self.schedule.demoted, self.schedule.benched, self.schedule.favoured)
             commit, vertices = self.linearizer.commit(decision.leader)
-            self._recent[commit.index] = self.linearizer.digest
-            self._recent.pop(commit.index - RECENT_COMMITS_MAX, None)
+            self.votes.note_own(commit.index, self.linearizer.digest)
             blocks = tuple([vertex.block for vertex in vertices])
             self.journal.add_commit(Committed(commit, self.linearizer.digest, blocks, decision.direct))
             self._order(vertices)
@@ -349,6 +341,7 @@ class Consensus:
             if (commit.demoted, commit.benched, commit.favoured) != turn:
                 self.committer.reset()
             self.pacing.note_commit(self._now_ms)
+        self.pacing.cursor_round = self.committer.round
 
     def _order(self, vertices: list[Vertex]) -> None:
         for vertex in vertices:
@@ -550,11 +543,14 @@ class Consensus:
     def _repeat_due_ms(self) -> int:
         return self.pacing.repeat_ms(self._is_busy()) if self.own_last.round and self.author is not None else NEVER_MS
 
-    def _repeat(self) -> None:
-        """Against loss: our newest block once more when nothing moves, and now and then how far we are."""
-        now_ms = self._now_ms
-        if now_ms >= self._repeat_due_ms():
+    def _repeat(self) -> int:
+        """Against loss: our newest block once more when nothing moves, and now and then how far we are. Returns when
+        the block is due next.
+        """
+        now_ms, due_ms = self._now_ms, self._repeat_due_ms()
+        if now_ms >= due_ms:
             self.pacing.note_repeat(now_ms)
+            due_ms = self._repeat_due_ms()
             own = self.dag.get(self.own_last.digest)
             if own is not None and not self.journal.is_own_unwritten(own.digest):
                 self._effects.append(Broadcast(Blocks((own.block.encoded,))))
@@ -565,3 +561,4 @@ class Consensus:
         if now_ms >= self.amnesia.next_ms:
             self.amnesia.note_asked(now_ms)
             self._effects.append(Broadcast(self.amnesia.request()))
+        return due_ms

@@ -7,7 +7,7 @@ referenced by us.
 
 from collections.abc import Iterator
 
-from synaptic_mesh.base.errors import invariant
+from synaptic_mesh.base.errors import broken
 from synaptic_mesh.consensus.block import BlockRef, VerifiedBlock
 from synaptic_mesh.identity.committee import Committee
 
@@ -89,7 +89,8 @@ class Dag:
         for ref in block.header.ancestors:
             parent = known.get(ref.digest)
             if parent is None:
-                invariant(ref.round <= self.gc_round, f"{vertex} accepted without ancestor {ref}")
+                if ref.round > self.gc_round:
+                    broken(f"{vertex} accepted without ancestor {ref}")
                 continue
             vertex.parents.append(parent)
             if parent.round == below:

@@ -7,8 +7,9 @@ leader_timeout from the quorum on, for
   - W2, for waves of three: an outcome for each leader of two rounds before among the parents: votes of
     certificate_stake or blames of skip_stake, as long as one of them can still be reached with the blocks that have
     not arrived. Without this wait one silent liar whose blocks arrive early keeps every leader undecided.
-An idle mesh, in which no transaction waits anywhere, proposes once a second; the first block of a round draws the
-others along, so that all stay in step and a new transaction finds the round open.
+Where leaders stay undecided, the wait doubles wave by wave (`leader_wait_ms`). An idle mesh, in which no transaction
+waits anywhere, proposes once a second; the first block of a round draws the others along, so that all stay in step and
+a new transaction finds the round open.
 """
 
 from synaptic_mesh.consensus.block import BlockRef
@@ -20,6 +21,9 @@ IDLE_LEAD_MS = 100
 """An idle validator that nobody draws along waits this much longer, so that the others' idle time is over when it
 starts.
 """
+USUAL_WAVES = 2
+"""Waves above the first undecided leader that are nothing unusual: a leader decided through its anchor takes two."""
+DOUBLINGS_MAX = 16
 
 
 class Pacing:
@@ -36,6 +40,7 @@ class Pacing:
         self.quorum_ms = 0  # when clock_round opened
         self.attempts = 0  # repetitions since anything moved
         self.progress_ms = 0  # own proposal, new quorum, commit or last repetition
+        self.cursor_round = 1  # first round with an undecided leader
 
     def note_clock(self, now_ms: int) -> None:
         """A new round opens: timers start afresh (also after our own proposal of that round), back-off is forgotten."""
@@ -68,7 +73,17 @@ class Pacing:
         earliest_ms = self._earliest_ms(round_, is_busy)
         if self.has_leaders(round_ - 1) and self.has_outcomes(round_ - 2):
             return earliest_ms
-        return max(earliest_ms, self.quorum_ms + self.settings.leader_timeout_ms)
+        return max(earliest_ms, self.quorum_ms + self.leader_wait_ms())
+
+    def leader_wait_ms(self) -> int:
+        """How long after the quorum leaders are waited for: leader_timeout, doubled with every wave that has stayed
+        undecided beyond the usual two, capped. A decision brings it back: where blocks take longer than the timeout,
+        waiting must grow from round to round, until something is decided.
+        """
+        wave_rounds = self.rules.wave_rounds
+        late = self.clock_round - self.cursor_round - USUAL_WAVES * wave_rounds
+        doublings = min(max(0, -(-late // wave_rounds)), DOUBLINGS_MAX)
+        return min(self.settings.leader_timeout_ms << doublings, self.settings.backoff_ms_max)
 
     def _earliest_ms(self, round_: int, is_busy: bool) -> int:
         if self.last_proposal_ms is None:
@@ -112,7 +127,7 @@ class Pacing:
     def repeat_ms(self, is_busy: bool) -> int:
         """When to repeat our last block if nothing moves: leader_timeout doubled with every repetition, capped."""
         settings = self.settings
-        wait_ms = min(settings.leader_timeout_ms << min(self.attempts, 16), settings.backoff_ms_max)
+        wait_ms = min(settings.leader_timeout_ms << min(self.attempts, DOUBLINGS_MAX), settings.backoff_ms_max)
         if not is_busy:
             wait_ms += settings.idle_round_ms + IDLE_LEAD_MS  # silence is no sign of loss while everybody idles
         return self.progress_ms + wait_ms

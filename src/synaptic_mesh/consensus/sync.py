@@ -90,6 +90,7 @@ class RoundSync:
         self.settings = settings
         self._random = random
         self._ahead: dict[PeerId, int] = {}  # connected peer -> highest round it is known to have
+        self._ahead_max = 0
         self._asked: PeerId | None = None
         self._asked_round = 0
         self._is_answered = False
@@ -99,10 +100,12 @@ class RoundSync:
         """This peer has blocks of this round."""
         if round_ > self._ahead.get(peer, 0):
             self._ahead[peer] = round_
+            self._ahead_max = max(self._ahead_max, round_)
 
     def forget(self, peer: PeerId) -> None:
         """The peer is gone, or cannot serve the rounds that are needed."""
         self._ahead.pop(peer, None)
+        self._ahead_max = max(self._ahead.values(), default=0)
         if self._asked == peer:
             self._asked, self.next_ms = None, NEVER_MS
 
@@ -113,11 +116,14 @@ class RoundSync:
 
     def due(self, clock_round: int, peers: list[PeerId], now_ms: int) -> tuple[PeerId, int] | None:
         """The peer to ask now and the first round to ask for, or None. `peers` are connected and sorted."""
+        threshold = clock_round + self.settings.sync_gap
+        if self._ahead_max <= threshold:
+            self._asked, self._is_answered, self.next_ms = None, False, NEVER_MS
+            return None
         first_round = max(1, clock_round - 1)
         is_waiting = not self._is_answered or first_round == self._asked_round
         if self._asked is not None and now_ms < self.next_ms and is_waiting:
             return None
-        threshold = clock_round + self.settings.sync_gap
         ahead = [peer for peer in peers if self._ahead.get(peer, 0) > threshold]
         if len(ahead) > 1 and self._asked in ahead and not self._is_answered:
             ahead.remove(self._asked)  # it did not answer in time: somebody else
