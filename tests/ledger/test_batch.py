@@ -273,3 +273,16 @@ def test_thousands_of_accounts_fill_many_pages() -> None:
     assert accepted(events) == [True, True]
     assert ledger.balance(receivers[700]) == 703
     assert len(ledger.accounts()) == 3_006
+
+
+def test_the_root_follows_senders_and_receivers_on_any_page() -> None:
+    receivers = [index.to_bytes(32, "big") for index in range(1_000)]
+    ledger = small_ledger()
+    commits: list[Asked] = [
+        [(RICH, 0, TransferMany(pack_transfers((peer, 10) for peer in receivers)))],
+        [(OTHER_RICH, 0, Transfer(receivers[300], 1)), (OTHER_RICH, 0, Transfer(receivers[990], 1))],
+        [(receivers[600], 0, Transfer(RICH, 1))],
+    ]
+    for index, asked in enumerate(commits, 1):
+        assert all(accepted(ledger.apply(OrderedCommit(index, 5, numbered(ledger.network, asked)))))
+        assert ledger.state_root() == ledger.recomputed_state_root()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from synaptic_mesh.base.errors import PeerError
+from synaptic_mesh.base.errors import LocalError, PeerError
 from synaptic_mesh.base.ids import Digest, PeerId
 from synaptic_mesh.ledger import execution
 from synaptic_mesh.ledger.account_table import Account
@@ -250,6 +250,19 @@ def test_a_job_costs_its_fee_beside_its_escrow(make_mesh: Any, make_manifest: An
     assert mesh.ledger.balance(mesh.sponsor.peer_id) == 1_000 * 10**9 - escrow - fee
     mesh.do(mesh.sponsor, SubmitJob(manifest))  # the same again is refused, and pays for its place alone
     assert mesh.seen(TransactionApplied)[-1].fee == fee - 100_000_000
+
+
+def test_a_sponsor_that_cannot_pay_for_opening_the_job_opens_none(make_mesh: Any, make_manifest: Any) -> None:
+    manifest = make_manifest()
+    static = fee_of(Economics(), SubmitJob(manifest))
+    mesh = make_mesh(economics=Economics(fee_open_job=1_000 * 10**9 - 12 * 10**9 - static + 1))  # the escrow is 12 rUv
+    with pytest.raises(LocalError, match="costs a fee of"):
+        mesh.ledger.check_submission(mesh.sponsor.peer_id, manifest)
+    assert "can pay up to 12 rUv and costs a fee of 987.99" in mesh.do(mesh.sponsor, SubmitJob(manifest))
+    mesh = make_mesh(economics=Economics(fee_open_job=1_000 * 10**9 - 12 * 10**9 - static))
+    mesh.ledger.check_submission(mesh.sponsor.peer_id, manifest)
+    assert mesh.do(mesh.sponsor, SubmitJob(manifest)) == ""
+    assert mesh.ledger.balance(mesh.sponsor.peer_id) == 0
 
 
 def test_a_whole_job_runs_with_the_fees_of_a_new_genesis(make_mesh: Any) -> None:
