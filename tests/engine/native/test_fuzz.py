@@ -18,7 +18,7 @@ def backends() -> list[Backend]:
 
 
 def test_random_graphs_have_the_bits_of_the_reference() -> None:
-    wrong, seen = differences(range(9000, 9060), 16, backends())
+    wrong, seen = differences(range(9000, 9090), 16, backends())
     assert not wrong, "\n".join(wrong[:10])
     assert [name for name in operations_of(backends()) if not seen[name]] == []
     assert seen["valid"] >= 30

@@ -1,6 +1,7 @@
 """Every kernel over shapes with tails, empty and single axes, against the reference, bit for bit, in all renderers."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from random_graphs import SPECIAL, differing_steps, outcome
 
 from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.engine import trace as t
+from synaptic_mesh.engine.autodiff import gradients
 from synaptic_mesh.engine.backend import Backend
+from synaptic_mesh.engine.functions.convolution import conv2d, conv_transpose2d
 from synaptic_mesh.engine.functions.elementwise import cos, erf, round_even, sin, threefry
 from synaptic_mesh.engine.functions.indexing import gather_last, scatter_add_last
 from synaptic_mesh.engine.functions.movement import concat, flip, narrow, pad, place
@@ -172,3 +175,38 @@ def test_large_batched_products_take_the_blocked_kernel(backends: list[Backend])
 
 def test_gather_moves_words_of_any_type(backends: list[Backend]) -> None:
     check(backends, lambda x, i: t.gather(x, i), {"x": Spec((4, 9), DType.U32), "i": i32(7)})
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "settings"),
+    [
+        ((1, 1, 28, 28), (8, 1, 3, 3), {}),
+        ((2, 3, 9, 11), (5, 3, 3, 3), {"padding": 1}),
+        ((1, 2, 7, 40), (3, 2, 2, 5), {"stride": 2, "padding": (1, 2)}),
+        ((2, 4, 8, 8), (33, 4, 1, 1), {}),
+        ((1, 4, 9, 9), (6, 2, 3, 3), {"groups": 2, "dilation": 2, "padding": 2}),
+        ((2, 6, 5, 5), (6, 1, 3, 3), {"groups": 6, "padding": ((0, 2), (1, 0))}),
+        ((1, 1, 6, 19), (2, 1, 6, 7), {"stride": 3}),
+        ((0, 2, 5, 5), (3, 2, 3, 3), {}),
+        ((1, 0, 5, 5), (3, 0, 3, 3), {"padding": 1}),
+    ],
+)
+def test_convolutions_and_their_gradients(
+    backends: list[Backend], x: tuple[int, ...], w: tuple[int, ...], settings: dict[str, Any]
+) -> None:
+    def convolved(x: Tensor, w: Tensor, b: Tensor) -> dict[str, Tensor]:
+        y = conv2d(x, w, b, **settings)
+        turned = {"groups": settings.get("groups", 1), "padding": 3}
+        dx, dw = gradients((y * y).sum(), [x, w])
+        return {
+            "y": y,
+            "dx": dx,
+            "dw": dw,
+            "turned": conv2d(x.transpose(0, 1, 3, 2), w.transpose(0, 1, 3, 2), **turned),
+        }
+
+    check(backends, convolved, {"x": f32(*x), "w": f32(*w), "b": f32(w[0])})
+
+
+def test_transposed_convolution(backends: list[Backend]) -> None:
+    check(backends, lambda x, w: conv_transpose2d(x, w, stride=2), {"x": f32(2, 3, 5, 7), "w": f32(3, 4, 3, 2)})

@@ -24,6 +24,7 @@ from synaptic_mesh.engine.native.values import Value, declarations
 from synaptic_mesh.engine.nest.batches import each_batch, matrix_kernel
 from synaptic_mesh.engine.nest.builder import POINTER
 from synaptic_mesh.engine.nest.check import emit_check
+from synaptic_mesh.engine.nest.convolution import conv_workspace_bytes
 from synaptic_mesh.engine.nest.form import kernel_buffers, kernel_form
 from synaptic_mesh.engine.nest.kernels import emit_kernel, must_run
 from synaptic_mesh.engine.nest.movement import Place
@@ -69,6 +70,8 @@ def compile_native(graph: Graph, profile: Profile, threads: int = 1) -> Compiled
 
 
 def _workspace_bytes(profile: Profile, graph: Graph, kernel: Kernel, threads: int) -> int:
+    if kernel.kind is KernelKind.CONV and 0 not in kernel.shape:
+        return conv_workspace_bytes(graph, graph.nodes[kernel.nodes[0]], profile.lanes)
     if kernel.kind is KernelKind.BATCHED:
         one = matrix_kernel(graph, kernel)
         _, k, n = matmul_extents(graph, kernel.nodes[0])
@@ -207,7 +210,7 @@ class _Compiler:
             left, right = self._factors(b, kernel, kernel.root, parameters)
             self._emit_product(b, kernel, parameters, left, right)
         else:
-            emit_kernel(b, self.graph, kernel, parameters, self.checked)
+            emit_kernel(b, self.graph, kernel, parameters, self.checked, Value(WORK, POINTER))
 
     def _factors(self, b: LlvmBuilder, kernel: Kernel, index: int, parameters: dict[int, Value]) -> list[Value]:
         """Return the addresses of a product's operands."""

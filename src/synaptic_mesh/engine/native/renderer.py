@@ -35,7 +35,7 @@ class LlvmBuilder:
         self.f = f
         self.profile = profile
         self.flags = flags
-        self.schedule = Schedule(profile.lanes, WIDEST, UNROLL, STRAIGHT_MAX)
+        self.schedule = Schedule(profile.lanes, WIDEST, UNROLL, STRAIGHT_MAX, profile.accumulators)
         self._vectors: dict[int, VectorOps] = {}
 
     def vectors(self, width: int) -> VectorOps:
@@ -183,6 +183,20 @@ class LlvmBuilder:
         first = [(_full(c.kind, c.width), self._name(c.kind, c.width, c.initial)) for c in carried]
         names = f.loop(0, count * step, step, turn, first)
         return [Value(name, value.kind) for name, value in zip(names, carried, strict=True)]
+
+    def sequence(
+        self,
+        steps: int,
+        step: Callable[[int, Sequence[Value]], Sequence[Value]],
+        carried: Sequence[Carried[Value]],
+        guard: Value,
+    ) -> list[Value]:
+        """LLVM allocates registers by itself."""
+        del guard
+        values: Sequence[Value] = [value.initial for value in carried]
+        for number in range(steps):
+            values = step(number, values)
+        return list(values)
 
     def _name(self, kind: str, width: int, value: Value) -> str:
         if kind in _SINGLE:

@@ -57,6 +57,8 @@ class Schedule(NamedTuple):
     """Vectors in one iteration of a short chain's loop."""
     straight_max: int
     """Vectors of a short chain that are built one after another instead of as a loop."""
+    accumulators: int
+    """Vectors that may be summed into at once while registers are left for operands."""
 
 
 Body = Callable[[H, Sequence[H], Sequence[H]], Sequence[H]]
@@ -140,6 +142,12 @@ class Builder(Protocol[H]):
     ) -> list[H]:
         """Run the body `count` times with position 0, step, 2 step, ... Return the carried values afterwards: the
         initial ones without an iteration."""
+
+    def sequence(
+        self, steps: int, step: Callable[[int, Sequence[H]], Sequence[H]], carried: Sequence[Carried[H]], guard: H
+    ) -> list[H]:
+        """Return the carried values after step 0, 1, ... one behind the other. The operands of different steps are not
+        in registers at the same time; `guard` is an address that is not zero."""
 
     def branch(self, condition: H, yes: Callable[[], None], no: Callable[[], None]) -> None:
         """Run `yes` when the condition holds, else `no`."""

@@ -9,6 +9,7 @@ from synaptic_mesh.engine.geometry import Stride
 from synaptic_mesh.engine.ir import CHECKED_INDEX, Graph, Node
 from synaptic_mesh.engine.nest.builder import Builder
 from synaptic_mesh.engine.nest.chain import Chain
+from synaptic_mesh.engine.nest.convolution import Conv, emit_conv
 from synaptic_mesh.engine.nest.elementwise import emit_elementwise
 from synaptic_mesh.engine.nest.indexing import (
     emit_gather,
@@ -25,8 +26,11 @@ H = TypeVar("H")
 _CHECKING = frozenset(KernelKind(op.value) for op in CHECKED_INDEX)
 
 
-def emit_kernel(b: Builder[H], graph: Graph, kernel: Kernel, parameters: dict[int, H], checked: frozenset[int]) -> None:
-    """Build a kernel that is no matrix product. `parameters`: the address of each of its buffers."""
+def emit_kernel(
+    b: Builder[H], graph: Graph, kernel: Kernel, parameters: dict[int, H], checked: frozenset[int], work: H
+) -> None:
+    """Build a kernel that is no matrix product. `parameters`: the address of each of its buffers; `work`: of scratch
+    memory."""
     if kernel.kind is KernelKind.FUSED:
         emit_elementwise(b, Chain(b, graph, kernel, parameters, checked))
         return
@@ -35,7 +39,10 @@ def emit_kernel(b: Builder[H], graph: Graph, kernel: Kernel, parameters: dict[in
     views = [kernel.operands[i] for i in node.inputs]
     places = [Place(b.at(parameters[view.base], 4 * view.offset), view.strides) for view in views]
     operands = [graph.nodes[i] for i in node.inputs]
-    if kernel.kind in _CHECKING:
+    if kernel.kind is KernelKind.CONV:
+        conv = Conv.of(node, operands[0].shape, operands[1].shape)
+        emit_conv(b, conv, places[0], places[1], target, work)
+    elif kernel.kind in _CHECKING:
         _emit_indexing(b, node, operands, [place.pointer for place in places], target)
     else:
         _emit_axis(b, node, operands, places, target)

@@ -13,6 +13,7 @@ from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.lowering import lower
 from synaptic_mesh.engine.nest.batches import each_batch, matrix_kernel
 from synaptic_mesh.engine.nest.check import emit_check
+from synaptic_mesh.engine.nest.convolution import conv_workspace_bytes
 from synaptic_mesh.engine.nest.form import kernel_buffers, kernel_form
 from synaptic_mesh.engine.nest.kernels import emit_kernel, must_run
 from synaptic_mesh.engine.nest.movement import Place
@@ -35,7 +36,7 @@ from synaptic_mesh.engine.wasm.gemm import (
 from synaptic_mesh.engine.wasm.loops import counted, push
 from synaptic_mesh.engine.wasm.opcodes import ValueType
 from synaptic_mesh.engine.wasm.parts import emit_assist, emit_close, emit_share, emit_take, job_word
-from synaptic_mesh.engine.wasm.renderer import FLAGS_ADDRESS, WasmBuilder
+from synaptic_mesh.engine.wasm.renderer import FLAGS_ADDRESS, LANES, WasmBuilder
 from synaptic_mesh.engine.wasm.strip import Pointers, Product, emit_product
 
 I32 = ValueType.I32
@@ -80,6 +81,8 @@ def compile_graph(graph: Graph, threads: int = 1, schedule: GemmSchedule = DEFAU
 
 def workspace_bytes(graph: Graph, kernel: Kernel, threads: int, schedule: GemmSchedule) -> int:
     """Return how much scratch memory a kernel needs."""
+    if kernel.kind is KernelKind.CONV and 0 not in kernel.shape:
+        return conv_workspace_bytes(graph, graph.nodes[kernel.nodes[0]], LANES)
     if kernel.kind is KernelKind.BATCHED:
         one = matrix_kernel(graph, kernel)
         _, k, n = matmul_extents(graph, kernel.nodes[0])
@@ -188,7 +191,7 @@ class _Compiler:
             left, right = self._factors(b, kernel, kernel.root, parameters)
             self._emit_product(f, kernel, parameters, Pointers(left, right, work))
         else:
-            emit_kernel(b, self.graph, kernel, parameters, self.checked)
+            emit_kernel(b, self.graph, kernel, parameters, self.checked, work)
 
     def _factors(self, b: WasmBuilder, kernel: Kernel, index: int, parameters: dict[int, Local]) -> list[Local]:
         """Return the addresses of a product's operands."""

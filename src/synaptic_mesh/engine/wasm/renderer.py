@@ -15,7 +15,7 @@ from synaptic_mesh.engine.wasm.opcodes import ValueType
 
 I32, V128 = ValueType.I32, ValueType.V128
 LANES = 4
-SCHEDULE = Schedule(lanes=LANES, widest=LANES, unroll=4, straight_max=7)
+SCHEDULE = Schedule(lanes=LANES, widest=LANES, unroll=4, straight_max=7, accumulators=8)
 FLAGS_ADDRESS = 0
 _F32 = ("neg", "abs", "sqrt", "floor", "nearest", "add", "sub", "mul", "div", "min", "max", "lt", "le", "eq")
 _I32 = ("add", "sub", "mul", "min_s", "max_s", "min_u", "max_u", "eq", "lt_s", "le_s", "lt_u", "le_u")
@@ -261,6 +261,26 @@ class WasmBuilder:
             for place, walk in zip(places, walks, strict=True):
                 if walk.step:
                     advance(f, place, walk.step)
+        return values
+
+    def sequence(
+        self,
+        steps: int,
+        step: Callable[[int, Sequence[Local]], Sequence[Local]],
+        carried: Sequence[Carried[Local]],
+        guard: Local,
+    ) -> list[Local]:
+        """Never-taken branches stand between the steps: Cranelift computes a value where it is used first, and without
+        them it would hold the operands of all steps until the end."""
+        f = self.f
+        values = [self._copied(value.initial) for value in carried]
+        with f.block() as never:
+            for number in range(steps):
+                self._assign(values, step(number, values))
+                if number < steps - 1:
+                    f.get(guard)
+                    f.emit("i32.eqz")
+                    f.br_if(never)
         return values
 
     def _copied(self, source: Local) -> Local:
