@@ -8,6 +8,7 @@ STAMP := $(VENV)/.installed
 RIVALS := .venv-rivals
 SEED ?= 1
 SEEDS ?= 1000
+SECONDS ?= 20
 COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 
 help: ## List the targets
@@ -45,6 +46,16 @@ sim-long: $(STAMP) ## Simulate SEEDS consensus runs (default 1000), going on whe
 
 mutants: $(STAMP) ## Break each rule of consensus in turn and print which test notices it
 	@$(BIN)/python tests/sim/mutants.py --processes 2
+
+fuzz: .venv-fuzz/.installed ## Fuzz every decoder of outside bytes for SECONDS each (default 20), guided by coverage
+	@.venv-fuzz/bin/python tests/fuzz/coverage_fuzz.py --seconds $(SECONDS)
+
+.venv-fuzz/.installed: lock.txt pyproject.toml tools/make_venv.sh
+	@sh tools/make_venv.sh .venv-fuzz
+	@.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r lock.txt
+	@.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check atheris
+	@.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
 
 test-long: $(STAMP) ## The suites that take many minutes
 	@$(BIN)/python -m pytest -m long

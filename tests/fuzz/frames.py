@@ -150,7 +150,7 @@ def _odd_value(random: Random, value: Any) -> Any:
 def _parse(data: bytes) -> Any:
     try:
         return msgspec.json.decode(data) if data[:1] in (b"{", b"[") else msgspec.msgpack.decode(data)
-    except (msgspec.MsgspecError, UnicodeError, ValueError):
+    except (msgspec.MsgspecError, UnicodeError, ValueError, RecursionError):
         return None
 
 

@@ -1,3 +1,5 @@
+import ssl
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -79,3 +81,14 @@ def test_garbage_raises_only_peer_errors(data: bytes) -> None:
 def test_names_that_are_no_peer(name: str) -> None:
     with pytest.raises(PeerError):
         peer_of_name_untrusted(name)
+
+
+def test_a_certificate_of_an_unknown_version_is_a_peer_error() -> None:
+    """Found by fuzzing: the parser's InvalidVersion is no ValueError."""
+    pem = credentials_of_bob().certificate
+    der = bytearray(ssl.PEM_cert_to_DER_cert(pem.decode()))
+    at = der.index(b"\xa0\x03\x02\x01\x02")  # version [0] INTEGER 2, which means 3
+    der[at + 4] = 34
+    for decode in (leaf_peer_untrusted, check_issuer_untrusted):
+        with pytest.raises(PeerError, match="not an X.509 certificate in PEM form: InvalidVersion"):
+            decode(ssl.DER_cert_to_PEM_cert(bytes(der)).encode())

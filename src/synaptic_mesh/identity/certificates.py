@@ -162,8 +162,8 @@ def _parse_untrusted(certificate: bytes) -> x509.Certificate:
         raise PeerError("a certificate is one PEM block")
     try:
         return x509.load_pem_x509_certificate(certificate)
-    except ValueError:
-        raise PeerError("not an X.509 certificate in PEM form") from None
+    except Exception as error:  # ValueError, but InvalidVersion and others too
+        raise PeerError(f"not an X.509 certificate in PEM form: {type(error).__name__}") from None
 
 
 def _name(common_name: str) -> x509.Name:
