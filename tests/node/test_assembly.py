@@ -93,6 +93,7 @@ def test_what_waits_is_cut_into_messages_that_travel() -> None:
         (signed(WORKER, NONCES_AHEAD_MAX - 1), 1),
         (signed(WORKER, NONCES_AHEAD_MAX), 0),
         (signed(STRANGER, 0), 0),
+        (signed(WORKER, 0, Transfer(VALIDATORS[0].peer_id, 1)), 0),  # of 1,000 units the fee takes 1,100
     ],
 )
 def test_others_transactions_enter_the_pool_if_they_may_run(data: bytes, taken: int) -> None:

@@ -85,7 +85,7 @@ class Assembly:
         self._core = core
         self._outbox = outbox
         self._checks = checks
-        self._intake = Intake(checks, ledger.account)
+        self._intake = Intake(checks, ledger.account, ledger.objection)
         self._committed: deque[tuple[int, consensus.Committed]] = deque()  # ticket of its signatures, and the commit
         self._verify_block = verify_block
         self._new_participant = new_participant

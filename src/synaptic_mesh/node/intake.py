@@ -19,6 +19,7 @@ from synaptic_mesh.base.errors import PeerError
 from synaptic_mesh.base.ids import PeerId, short
 from synaptic_mesh.ledger.account_table import Account
 from synaptic_mesh.ledger.events import TransactionApplied
+from synaptic_mesh.ledger.transactions import ActionUnion
 from synaptic_mesh.node.checks import Checks, Verdict
 from synaptic_mesh.node.messages import (
     SUBMISSION_TRANSACTIONS_MAX,
@@ -41,6 +42,8 @@ RECENT_MAX = 1 << 14
 NUMBER_MAX = 1 << 62
 
 GetAccount = Callable[[bytes], Account]
+Objection = Callable[[bytes, ActionUnion], str]
+"""Why the ledger would refuse an account's action now, or ""."""
 Told = tuple[int, str, bool]
 """What became of a transaction: commit, reason of a refusal or "", whether that is final."""
 
@@ -57,11 +60,12 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class Intake:
-    """See the module's docstring. `checks` gives the verdicts, `get_account` the ledger's state."""
+    """See the module's docstring. `checks` gives the verdicts, `get_account` and `objection` the ledger's state."""
 
-    def __init__(self, checks: Checks, get_account: GetAccount) -> None:
+    def __init__(self, checks: Checks, get_account: GetAccount, objection: Objection) -> None:
         self._checks = checks
         self._get_account = get_account
+        self._objection = objection
         self._queue: deque[Waiting] = deque()
         self._count = 0
         self._bytes = 0
@@ -167,8 +171,8 @@ class Intake:
         self._queue.append(Waiting(sender, is_client, first, transactions, size, ticket))
 
     def _refusal(self, verdict: Verdict, nonces: dict[bytes, int]) -> Told | None:
-        """Return why a transaction cannot run soon, or None. One of a stranger to the ledger would take room in a block
-        and consume nothing.
+        """Return why a transaction cannot run soon, or None. One of a stranger to the ledger, or of an account that
+        cannot pay, would take room in a block for nothing.
         """
         if isinstance(verdict, str):
             return (0, verdict, True)
@@ -176,12 +180,10 @@ class Intake:
         sender = transaction.sender
         nonce = nonces.get(sender)
         if nonce is None:
-            account = self._get_account(sender)
-            if account == Account():
-                return (0, f"{short(sender)} has no account: it needs a transfer first", False)
-            nonce = nonces[sender] = account.nonce
+            nonce = nonces[sender] = self._get_account(sender).nonce
         if nonce <= transaction.nonce < nonce + NONCES_AHEAD_MAX:
-            return None
+            objection = self._objection(sender, transaction.action)
+            return (0, objection, False) if objection else None
         if transaction.nonce < nonce:
             used = f"nonce {transaction.nonce} of {short(sender)} is used already, the next is {nonce}"
             return self._recent.get(verdict.id, (0, used, True))
