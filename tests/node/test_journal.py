@@ -1,5 +1,5 @@
 from synaptic_mesh.base.ids import Digest
-from synaptic_mesh.ledger.events import Paid, TransactionApplied
+from synaptic_mesh.ledger.events import EquivocationPunished, Paid, RewardsPaid, TransactionApplied, Unbonded
 from synaptic_mesh.node.journal import describe, describe_metrics, disclosure, float_of_bits
 from synaptic_mesh.node.local import solo_terms
 from synaptic_mesh.node.messages import CommitExecuted, LedgerNote, SendMessage
@@ -28,6 +28,19 @@ def test_refused_transactions_are_told_and_accepted_ones_are_not() -> None:
     }
     assert describe(LedgerNote(TransactionApplied(Digest(bytes(32)), b"", 5, True, ""))) is None
     assert describe(SendMessage(None, "consensus", b"")) is None
+
+
+def test_what_moves_money_beside_jobs_is_told() -> None:
+    told = [
+        describe(LedgerNote(RewardsPaid(100, 5, 2, ((b"\x01" * 32, 7),)))),
+        describe(LedgerNote(Unbonded(b"\x02" * 32, 9))),
+        describe(LedgerNote(EquivocationPunished(b"\x03" * 32, b"\x04" * 32, 50, 5))),
+    ]
+    assert told == [
+        {"kind": "rewards", "minted": "5", "burned": "2", "paid": {"01" * 32: "7"}},
+        {"kind": "unbonded", "account": "02" * 32, "amount": "9"},
+        {"kind": "punished", "validator": "03" * 32, "reporter": "04" * 32, "slashed": "50", "reward": "5"},
+    ]
 
 
 def test_accuracy_is_for_classes_only() -> None:

@@ -89,6 +89,19 @@ def describe_ledger(event: events.LedgerEvent) -> Line | None:
     match event:
         case events.TransactionApplied(_, sender, nonce, False, reason):
             return {"kind": "refused", "sender": sender.hex(), "nonce": nonce, "reason": reason}
+        case events.RewardsPaid(_, minted, burned, shares):
+            paid = {account.hex(): str(amount) for account, amount in shares}
+            return {"kind": "rewards", "minted": str(minted), "burned": str(burned), "paid": paid}
+        case events.Unbonded(account, amount):
+            return {"kind": "unbonded", "account": account.hex(), "amount": str(amount)}
+        case events.EquivocationPunished(validator, reporter, slashed, reward):
+            return {
+                "kind": "punished",
+                "validator": validator.hex(),
+                "reporter": reporter.hex(),
+                "slashed": str(slashed),
+                "reward": str(reward),
+            }
         case events.StepCommitted(job, step):
             return {
                 "kind": "step",
