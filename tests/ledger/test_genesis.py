@@ -40,7 +40,7 @@ def test_file_and_network_id_are_canonical() -> None:
     genesis = small()
     assert load_genesis_untrusted(save_genesis(genesis)) == genesis
     assert network_id(genesis) == network_id(small()) != network_id(small(created="later"))
-    assert network_id(genesis).hex() == "df0a8ddd6bc72f32040da6edcf771ec7f32725fdc1ca99cf7d2b2fdc97902f74"
+    assert network_id(genesis).hex() == "717722c1110d6e5bdee4f292308e9de3703941d22bd7f54a8c74342efa64eda5"
 
 
 def test_members_are_sorted_and_voting_stake_is_locked() -> None:
@@ -86,6 +86,8 @@ def test_members_are_sorted_and_voting_stake_is_locked() -> None:
             {"consensus": ConsensusOptions(hybrid_signatures=True)},
             "key of 0 bytes, this network needs 1952",
         ),
+        ({"consensus": ConsensusOptions(wave_rounds=4)}, "wave_rounds of the consensus options is 4"),
+        ({"consensus": ConsensusOptions(wave_rounds=2)}, "waves of 2 rounds need 6 validators or more"),
         ({"validators": (GenesisValidator(A, 1, (), b"", b"key"),)}, "key of 3 bytes, this network needs 0"),
         ({"constants": Constants(slash_share_divisor=0)}, "slash_share_divisor is 0"),
     ],

@@ -1,12 +1,21 @@
 """Assemblies with hybrid signatures, of which one validator signs two blocks for a slot and is punished."""
 
+from collections.abc import Sequence
+
 from synaptic_mesh.base.ids import PeerId
 from synaptic_mesh.base.seeds import derive_bytes
 from synaptic_mesh.consensus.block import VerifiedBlock, genesis_ref, seal_block
 from synaptic_mesh.consensus.messages import Blocks, encode_message
 from synaptic_mesh.identity.hybrid import HYBRID_SIGNATURE_BYTES, HybridKey
 from synaptic_mesh.identity.keys import KeyPair
-from synaptic_mesh.ledger.genesis import ConsensusOptions, GenesisAccount, GenesisValidator, genesis_of, network_id
+from synaptic_mesh.ledger.genesis import (
+    ConsensusOptions,
+    Genesis,
+    GenesisAccount,
+    GenesisValidator,
+    genesis_of,
+    network_id,
+)
 from synaptic_mesh.node.assembly import Assembly
 from synaptic_mesh.node.build import build_assembly
 from synaptic_mesh.node.messages import TOPIC_CONSENSUS, AppendLog, Effect, Logged, PeerUp, Received, SendMessage
@@ -25,14 +34,14 @@ LIAR = 3
 
 
 class Mesh:
-    """Three honest assemblies; messages and disks take one step of 5 ms."""
+    """Honest assemblies; messages and disks take one step of 5 ms."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys: Sequence[KeyPair] = KEYS[:3], genesis: Genesis = GENESIS) -> None:
         self.now_ms = 0
         self.nodes: dict[PeerId, Assembly] = {}
         self.waiting: list[tuple[PeerId, Received | Logged | PeerUp]] = []
-        for key in KEYS[:LIAR]:
-            self.nodes[key.peer_id] = build_assembly(key, GENESIS, PacingSettings(), works=False, incarnation=1)
+        for key in keys:
+            self.nodes[key.peer_id] = build_assembly(key, genesis, PacingSettings(), works=False, incarnation=1)
         for peer, node in self.nodes.items():
             self.carry_out(peer, node.start([], 0))
             self.waiting += [(peer, PeerUp(other)) for other in self.nodes if other != peer]
@@ -90,3 +99,18 @@ def test_an_equivocator_is_punished_once_on_every_node() -> None:
     assert after[0] < before[0]
     mesh.run(6_000)
     assert [node.ledger.account(liar).stake for node in mesh.nodes.values()] == after
+
+
+def test_genesis_chooses_waves_of_two() -> None:
+    keys = [KeyPair(derive_bytes(7, "validator", i)) for i in range(6)]
+    genesis = genesis_of(
+        bytes(32),
+        "two",
+        [GenesisValidator(key.peer_id, 1) for key in keys],
+        consensus=ConsensusOptions(wave_rounds=2),
+    )
+    mesh = Mesh(keys, genesis)
+    mesh.run(6_000)
+    cores = [node._core for node in mesh.nodes.values()]
+    assert {(core.rules.wave_rounds, core.rules.parent_stake) for core in cores} == {(2, 5)}
+    assert min(node.ledger.commit_index for node in mesh.nodes.values()) > 1

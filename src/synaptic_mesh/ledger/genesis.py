@@ -24,6 +24,8 @@ ADDRESSES_MAX = 8
 TEXT_CHARS_MAX = 256
 """Characters in an address or in the label."""
 ISSUER_BYTES_MAX = 8 << 10
+TWO_DELAY_VALIDATORS_MIN = 6
+"""5f + 1 with f = 1."""
 
 
 class GenesisValidator(Record):
@@ -67,6 +69,10 @@ class ConsensusOptions(Record):
 
     hybrid_signatures: bool = False
     """Headers carry an ML-DSA-65 signature beside Ed25519, and both must be valid."""
+    wave_rounds: int = 3
+    """3: the order survives lies of less than a third of stake; 2: of less than a fifth, a message delay earlier, and
+    only with six validators or more.
+    """
 
 
 class Genesis(Record):
@@ -159,6 +165,7 @@ def check_genesis(genesis: Genesis) -> None:
         raise LocalError(f"epoch {genesis.epoch} is not between 0 and 2^63 - 1")
     _check_text(genesis.created, "the label `created`")
     _check_members(genesis)
+    _check_consensus(genesis)
     _check_constants(genesis.constants)
     supply = 0
     for name, amount in _amounts(genesis):
@@ -208,6 +215,16 @@ def _check_members(genesis: Genesis) -> None:
             raise LocalError(
                 f"validator {short(entry.peer)} has a post-quantum key of {size} bytes, this network needs {needed}"
             )
+
+
+def _check_consensus(genesis: Genesis) -> None:
+    wave_rounds, size = genesis.consensus.wave_rounds, len(genesis.validators)
+    if wave_rounds not in (2, 3):
+        raise LocalError(f"wave_rounds of the consensus options is {wave_rounds}; it must be 2 or 3")
+    if wave_rounds == 2 and size < TWO_DELAY_VALIDATORS_MIN:
+        raise LocalError(
+            f"waves of 2 rounds need {TWO_DELAY_VALIDATORS_MIN} validators or more, genesis has {size}: use waves of 3"
+        )
 
 
 def _check_ascending(peers: list[bytes], what: str) -> None:

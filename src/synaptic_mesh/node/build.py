@@ -7,7 +7,7 @@ from synaptic_mesh.consensus.admission import Admission
 from synaptic_mesh.consensus.core import Consensus
 from synaptic_mesh.consensus.evidence import check_evidence_untrusted
 from synaptic_mesh.consensus.messages import Verify
-from synaptic_mesh.consensus.settings import Settings
+from synaptic_mesh.consensus.settings import Settings, mysticeti, two_delay
 from synaptic_mesh.identity.hybrid import HybridKey
 from synaptic_mesh.identity.keys import KeyPair
 from synaptic_mesh.ledger.genesis import Genesis, genesis_committee, network_id
@@ -36,6 +36,7 @@ def build_assembly(
     committee = genesis_committee(genesis)
     network = network_id(genesis)
     author = committee.index_of(key.peer_id)
+    rules = two_delay(committee) if genesis.consensus.wave_rounds == 2 else mysticeti(committee)
     core = Consensus(
         consensus_settings(pacing),
         committee,
@@ -44,6 +45,7 @@ def build_assembly(
         sign=None if author is None else HybridKey(key).sign if committee.is_hybrid else key.sign,
         random=derive_random(key.seed, "consensus", incarnation),
         incarnation=incarnation,
+        rules=rules,
     )
     return Assembly(
         key,
@@ -53,7 +55,7 @@ def build_assembly(
         Ledger(genesis, judge=lambda evidence: check_evidence_untrusted(evidence, committee, network).peer),
         Outbox(key, network, committee.epoch),
         Checks(network, committee.epoch, elsewhere=checks_elsewhere),
-        verify_block or Admission(committee, network).verify_untrusted,
+        verify_block or Admission(committee, network, parent_stake=rules.parent_stake).verify_untrusted,
         lambda: new_participant(key, validator=author is not None, worker=works),
     )
 
