@@ -2,12 +2,21 @@
 
 # ruff: noqa: ARG005  (tables of lambdas with one signature)
 
+import math
+
 import numpy as np
 import pytest
 
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.autodiff import gradients, value_and_grad
 from synaptic_mesh.engine.composites import cross_entropy, dense, log_softmax, mean, mse, relu, softmax
+from synaptic_mesh.engine.functions.convolution import conv2d, conv_transpose2d
+from synaptic_mesh.engine.functions.elementwise import cos, erf, round_even, sin
+from synaptic_mesh.engine.functions.indexing import gather_last, scatter_add_last
+from synaptic_mesh.engine.functions.movement import concat, pad, split
+from synaptic_mesh.engine.functions.order import cumsum, sort, top_k
+from synaptic_mesh.engine.functions.pooling import average_pool, max_pool
+from synaptic_mesh.engine.geometry import ConvGeometry, Stride
 from synaptic_mesh.engine.initializers import uniform
 from synaptic_mesh.engine.ir import DType, Op
 from synaptic_mesh.engine.reference import ReferenceBackend
@@ -45,10 +54,81 @@ def _scatter(node, updates, index):
 
 
 def _flip(array, flag):
-    return array.T if flag else array
+    return array.mT if flag else array
+
+
+def _field(node, x, w):
+    """The input of a convolution, dilated and padded so that tap k of output o lies at o * step + k * kernel_step."""
+    g = ConvGeometry.of(node)
+    field = x
+    for axis in (2, 3):
+        i = axis - 2
+        spread = np.zeros([(e - 1) * g.input_steps[i] + 1 if a == axis else e for a, e in enumerate(field.shape)])
+        spread[(slice(None),) * axis + (slice(None, None, g.input_steps[i]),)] = field
+        need = (node.shape[axis] - 1) * g.steps[i] + (w.shape[axis] - 1) * g.kernel_steps[i] + 1
+        high = max(need + g.starts[i] - spread.shape[axis], 0)
+        widths = [(max(-g.starts[i], 0), high) if a == axis else (0, 0) for a in range(4)]
+        field = np.pad(spread, widths)
+        field = field[(slice(None),) * axis + (slice(max(g.starts[i], 0), None),)]
+    return field
+
+
+def _conv(node, x, w):
+    """By numpy's own einsum over sliding windows."""
+    g = ConvGeometry.of(node)
+    field = _field(node, x, w)
+    spans = [(w.shape[2 + i] - 1) * g.kernel_steps[i] + 1 for i in (0, 1)]
+    windows = np.lib.stride_tricks.sliding_window_view(field, spans, (2, 3))
+    windows = windows[:, :, :: g.steps[0], :: g.steps[1], :: g.kernel_steps[0], :: g.kernel_steps[1]]
+    windows = windows[:, :, : node.shape[2], : node.shape[3]]
+    batch, _, height, width = windows.shape[:4]
+    apart = windows.reshape(batch, g.groups, -1, height, width, *w.shape[2:])
+    taps = w.reshape(g.groups, -1, *w.shape[1:])
+    return np.einsum("ngchwij,gocij->ngohw", apart, taps).reshape(node.shape)
+
+
+def _part(node):
+    stride = Stride.of(node)
+    return stride.starts, stride.steps
+
+
+def _pad(node, a):
+    out = np.full(node.shape, np.frombuffer(node.attributes.bits, np.float32)[0], np.float64)
+    starts, steps = _part(node)
+    out[np.ix_(*(s + p * np.arange(e) for s, p, e in zip(starts, steps, a.shape, strict=True)))] = a
+    return out
+
+
+def _slice(node, a):
+    starts, steps = _part(node)
+    return a[np.ix_(*(s + p * np.arange(e) for s, p, e in zip(starts, steps, node.shape, strict=True)))]
+
+
+def _scatter_last(node, updates, index):
+    out = np.zeros(node.shape)
+    for at in np.ndindex(index.shape):
+        out[(*at[:-1], index[at])] += updates[at]
+    return out
 
 
 FLOAT64 = {
+    Op.ERF: lambda n, a: np.vectorize(math.erf)(a),
+    Op.SIN: lambda n, a: np.sin(a),
+    Op.COS: lambda n, a: np.cos(a),
+    Op.ROUND: lambda n, a: np.rint(a),
+    Op.POW: lambda n, a, b: np.power(a, b),
+    Op.SLICE: _slice,
+    Op.PAD: _pad,
+    Op.CONCAT: lambda n, *parts: np.concatenate(parts, n.attributes.axes[0]),
+    Op.CUMSUM: lambda n, a: np.cumsum(a, n.attributes.axes[0]),
+    Op.TOP_K: lambda n, a: np.moveaxis(
+        np.argsort(-np.moveaxis(a, n.attributes.axes[0], -1), -1, kind="stable")[..., : n.shape[n.attributes.axes[0]]],
+        -1,
+        n.attributes.axes[0],
+    ),
+    Op.CONV: _conv,
+    Op.GATHER_LAST: lambda n, a, i: np.take_along_axis(a, i, -1),
+    Op.SCATTER_ADD_LAST: _scatter_last,
     Op.NEG: lambda n, a: -a,
     Op.ABS: lambda n, a: np.abs(a),
     Op.SQRT: lambda n, a: np.sqrt(a),
@@ -138,6 +218,8 @@ POSITIVE = np.abs(A) + np.float32(0.5)
 SQUARE = uniform(0, "autodiff/square", (4, 3), 1.0)
 CUBE = uniform(0, "autodiff/cube", (2, 3, 4), 1.0)
 LABELS = np.array([1, 3, 1], np.int32)
+IMAGES = uniform(0, "autodiff/images", (1, 2, 4, 5), 1.0)
+KERNELS = uniform(0, "autodiff/kernels", (2, 2, 3, 2), 1.0)
 
 
 @pytest.mark.parametrize(
@@ -177,6 +259,26 @@ LABELS = np.array([1, 3, 1], np.int32)
         (log_softmax, {"a": A}),
         (mse, {"prediction": A, "target": B}),
         (lambda a, b: a * b + a * a - tanh(a) * b, {"a": A, "b": B}),
+        (erf, {"a": A}),
+        (sin, {"a": A}),
+        (cos, {"a": A}),
+        (lambda a: a * round_even(a * 3.0), {"a": A}),
+        (lambda a, b: a**b, {"a": POSITIVE, "b": B}),
+        (lambda a: a[:, ::-2, 1:3], {"a": CUBE}),
+        (lambda a: a[1:] * a[:-1] + a[::2].broadcast_to((2, 4)) * a[1], {"a": A}),
+        (lambda a: pad(a, (1, 0), (0, 2), (0, 1), value=2) ** 2, {"a": A}),
+        (lambda a, b: concat([a, b * b, a], 1), {"a": A, "b": B}),
+        (lambda a: concat([part * float(i) for i, part in enumerate(split(a, [1, 0, 2, 1], 1))], 1), {"a": A}),
+        (lambda a: cumsum(a, 0) * cumsum(a, 1, exclusive=True), {"a": A}),
+        (lambda a: cumsum(a, 1, reverse=True), {"a": CUBE}),
+        (lambda a: top_k(a, 2, 1)[0] * sort(a, 1)[0][:, 1:3], {"a": CUBE}),
+        (lambda a, b: matmul(a, b), {"a": CUBE, "b": CUBE.reshape(2, 4, 3)}),
+        (lambda a, b: matmul(a, b, transpose_left=True), {"a": CUBE, "b": CUBE * np.float32(2)}),
+        (lambda a, b: conv2d(a, b, stride=2, padding=1), {"a": IMAGES, "b": KERNELS}),
+        (lambda a, b: conv2d(a, b, padding=(2, 1), dilation=(2, 1), groups=2), {"a": IMAGES, "b": KERNELS[:, :1]}),
+        (lambda a, b: conv_transpose2d(a, b, stride=(2, 1), padding=1), {"a": IMAGES[:, :2], "b": KERNELS[:2]}),
+        (lambda a: max_pool(a, (2, 2)), {"a": IMAGES}),
+        (lambda a: average_pool(a, (2, 3), stride=(1, 2), padding=((1, 0), (1, 1))), {"a": IMAGES}),
     ],
 )
 def test_values_and_gradients(function, arrays):
@@ -188,6 +290,9 @@ def test_gradients_through_indices():
     check(lambda u, i: scatter_add(u, i, 5), {"u": A}, {"i": LABELS})
     check(lambda a, i: one_hot(i, 4) * a, {"a": A}, {"i": LABELS})
     check(cross_entropy, {"logits": A}, {"labels": LABELS})
+    lines = np.array([[3, 0], [1, 1], [2, 2]], np.int32)
+    check(lambda a, i: gather_last(a, i), {"a": A}, {"i": lines})
+    check(lambda u, i: scatter_add_last(u, i, 4) * scatter_add_last(u, i, 4), {"u": A[:, :2].copy()}, {"i": lines})
 
 
 def test_a_whole_network():
@@ -235,6 +340,43 @@ def test_contributions_are_added_in_the_order_of_use():
         return fourth + third + second + first
 
     assert derivative(function, np.ones(1, np.float32)).tolist() == [0.0]
+
+
+def test_a_tensor_cut_into_parts_gets_their_gradients_joined():
+    def build(x):
+        first, second, third = split(x, [2, 1, 3], 0)
+        return {"g": gradients((first * 2.0).sum() + (third * 3.0).sum() + (second * 5.0).sum(), [x])[0]}
+
+    nodes = trace(build, {"x": f32(6)}).nodes
+    assert sum(node.op is Op.CONCAT for node in nodes) == 1
+    assert not any(node.op is Op.PAD for node in nodes)
+    assert derivative(lambda x: concat([x[:2] * 2.0, x[2:3] * 5.0, x[3:] * 3.0]), np.ones(6, np.float32)).tolist() == [
+        *(2, 2, 5, 3, 3, 3)
+    ]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: concat([x[:3], x[2:]]),
+        lambda x: concat([x[:2], x[3:]]),
+        lambda x: concat([x[::2], x[1::2]]),
+        lambda x: concat([x[:3], x[3:], x]),
+        lambda x: concat([x[::-1], x[::1]]),
+    ],
+)
+def test_parts_that_overlap_or_miss_elements_are_added(function):
+    def sided(x):
+        y = function(x)
+        return y * y.builder.array(np.arange(1, y.shape[0] + 1, dtype=np.float32))
+
+    expected = []
+    for i in range(6):
+        unit = np.zeros(6, np.float32)
+        unit[i] = 1
+        graph = trace(lambda x: sided(x).sum(), {"x": f32(6)})
+        expected.append(ReferenceBackend().compile(graph)({"x": unit})["output"])
+    np.testing.assert_array_equal(derivative(sided, np.ones(6, np.float32)), np.array(expected, np.float32))
 
 
 def test_only_what_is_asked_for_is_differentiated():

@@ -81,13 +81,75 @@ UNLAWFUL_NODES = [
     ("over", value("z", (1 << 29,))),
     ("over", value("z", (1 << 20, 1 << 20))),
     ("rank", value("z", (1,) * 7)),
+    ("count 32 is outside", Node(Op.SHIFT_LEFT, (2,), (4,), I32, Attributes(axes=(32,)))),
+    ("not one count", Node(Op.SHIFT_RIGHT, (2,), (4,), I32)),
+    ("does not take f32", Node(Op.XOR, (0, 0), (2, 3), F32)),
+    ("does not take i32", Node(Op.THREEFRY, (2, 2), (4,), I32, Attributes(bits=bytes(8)))),
+    ("a key has 8 bytes", Node(Op.THREEFRY, (3, 3), (4,), DType.U32, Attributes(bits=ONE))),
+    ("no bitcast f32 -> f32", Node(Op.BITCAST, (0,), (2, 3), F32)),
+    ("no bitcast f32 -> bool", Node(Op.BITCAST, (0,), (2, 3), BOOL)),
+    ("not a start and a step per axis", Node(Op.SLICE, (0,), (2, 3), F32, Attributes(axes=(0, 0, 1)))),
+    ("ranks of", Node(Op.SLICE, (0,), (2,), F32, Attributes(axes=(0, 1)))),
+    ("step 0 on axis 1", Node(Op.SLICE, (0,), (2, 2), F32, Attributes(axes=(0, 0, 1, 0)))),
+    ("step 2 on axis 1 of 1 elements", Node(Op.SLICE, (0,), (2, 1), F32, Attributes(axes=(0, 0, 1, 2)))),
+    ("0 to 4 on axis 1 is outside", Node(Op.SLICE, (0,), (2, 3), F32, Attributes(axes=(0, 0, 1, 2)))),
+    ("1 to -1 on axis 0 is outside", Node(Op.SLICE, (0,), (2, 3), F32, Attributes(axes=(1, 0, -2, 1)))),
+    ("4 to 4 on axis 1 is outside", Node(Op.SLICE, (0,), (2, 0), F32, Attributes(axes=(0, 4, 1, 1)))),
+    ("0 to 2 on axis 1 is outside", Node(Op.PAD, (0,), (2, 2), F32, Attributes(axes=(0, 0, 1, 1), bits=ONE))),
+    ("a fill has 4 bytes", Node(Op.PAD, (0,), (2, 3), F32, Attributes(axes=(0, 0, 1, 1)))),
+    ("not canonical", Node(Op.PAD, (0,), (2, 3), F32, Attributes(axes=(0, 0, 1, 1), bits=b"\1\0\xc0\x7f"))),
+    ("differ beside axis 0", Node(Op.CONCAT, (0, 1), (5, 3), F32, Attributes(axes=(0,)))),
+    ("must be f32", Node(Op.CONCAT, (0, 0), (2, 3), F32, Attributes(axes=(0,)))),
+    ("takes 1 to 64 operands, got 65", Node(Op.CONCAT, (0,) * 65, (130, 3), F32, Attributes(axes=(0,)))),
+    ("takes 1 to 64 operands, got 0", Node(Op.CONCAT, (), (0,), F32, Attributes(axes=(0,)))),
+    ("not one axis", Node(Op.CUMSUM, (0,), (2, 3), F32, Attributes(axes=(2,)))),
+    ("4 of 3 elements", Node(Op.TOP_K, (0,), (2, 4), I32, Attributes(axes=(1,)))),
+    ("must be i32", Node(Op.TOP_K, (0,), (2, 2), F32, Attributes(axes=(1,)))),
+    ("batches of equal rank", Node(Op.MATMUL, (0, 4), (2, 2), F32)),
+    ("batch extents of", Node(Op.MATMUL, (4, 5), (1, 2, 2), F32)),
+    ("i32, not f32", Node(Op.GATHER_LAST, (0, 0), (2, 3), F32)),
+    ("more than the last axis", Node(Op.GATHER_LAST, (0, 2), (4,), F32)),
+    ("more than the last axis", Node(Op.SCATTER_ADD_LAST, (0, 2), (2, 3), F32)),
+    ("do not fit updates", Node(Op.SCATTER_ADD_LAST, (0, 2), (9,), F32)),
 ]
+
+
+def conv(numbers, shape=(1, 4, 2, 2), inputs=(6, 7)):
+    return Node(Op.CONV, inputs, shape, F32, Attributes(axes=numbers))
+
+
+SIMPLE = (0, 0, 1, 1, 1, 1, 1, 1, 1)
+UNLAWFUL_NODES += [
+    ("not the 9 integers", conv(SIMPLE[:8])),
+    (r"steps \(0, 1, 1, 1, 1, 1\)", conv((0, 0, 0, 1, 1, 1, 1, 1, 1))),
+    ("3 groups do not divide 4", conv((*SIMPLE[:8], 3))),
+    ("0 groups do not divide", conv((*SIMPLE[:8], 0))),
+    ("2 groups of 2 channels are not 2", conv((*SIMPLE[:8], 2))),
+    ("over 268435456", conv((1 << 29, *SIMPLE[1:]))),
+    ("must be f32", conv(SIMPLE, (2, 4, 2, 2))),
+    ("conv needs", conv(SIMPLE, (1, 4, 2), (6, 7))),
+    ("conv needs", conv(SIMPLE, (1, 4, 2, 2), (0, 7))),
+]
+OPERANDS = (
+    *(value("x"), value("y", (3, 2)), value("i", (4,), I32), value("u", (4,), DType.U32)),
+    *(value("b", (2, 2, 3)), value("c", (1, 3, 2)), value("f", (1, 2, 3, 3)), value("w", (4, 2, 2, 2))),
+)
 
 
 @pytest.mark.parametrize(("reason", "node"), UNLAWFUL_NODES)
 def test_an_unlawful_node_is_named(reason, node):
-    with pytest.raises(LocalError, match=rf"node %2 {node.op.value}: .*{reason}"):
-        verify(graph(X, Y, node))
+    at = len(OPERANDS)
+    moved = replace(node, inputs=tuple(at if i == 2 and "earlier" in reason else i for i in node.inputs))
+    with pytest.raises(LocalError, match=rf"node %{at} {node.op.value}: .*{reason}"):
+        verify(graph(*OPERANDS, moved))
+
+
+def test_lawful_neighbours_of_unlawful_nodes_pass():
+    verify(graph(*OPERANDS, conv(SIMPLE), conv((-5, 7, 3, 1, 2, 1, 1, 4, 1), (1, 4, 0, 9)), outputs={"out": 9}))
+    flipped = Node(Op.SLICE, (0,), (2, 2), F32, Attributes(axes=(1, 2, -1, -2)))
+    empty = Node(Op.SLICE, (0,), (2, 0), F32, Attributes(axes=(0, 3, 1, 1)))
+    placed = Node(Op.PAD, (0,), (2, 9), F32, Attributes(axes=(1, 1, -1, 3), bits=ONE))
+    verify(graph(*OPERANDS, flipped, empty, placed, outputs={"p": 8, "q": 9, "r": 10}))
 
 
 def test_argmax_needs_an_element():

@@ -53,6 +53,26 @@ def test_identities_of_movement_go():
     assert ops(function, x=f32(2, 3)) == [Op.INPUT]
 
 
+def test_identities_of_slices_pads_and_joins_go():
+    def function(x):
+        stride = Attributes(axes=(0, 0, 1, 1))
+        same = x.builder.add(Op.SLICE, [x], (2, 3), DType.F32, stride)
+        same = x.builder.add(Op.PAD, [same], (2, 3), DType.F32, Attributes(axes=(0, 0, 1, 1), bits=bytes(4)))
+        return x.builder.add(Op.CONCAT, [same], (2, 3), DType.F32, Attributes(axes=(1,)))
+
+    assert ops(function, x=f32(2, 3)) == [Op.INPUT]
+    assert ops(lambda x: x[::-1], x=f32(2)) == [Op.INPUT, Op.SLICE]
+
+
+def test_transposes_of_batches_fold_into_flags():
+    def function(a, b):
+        return matmul(a.transpose(0, 2, 1), b.transpose(1, 0, 2))
+
+    graph = simplify(trace(function, {"a": f32(3, 4, 2), "b": f32(4, 3, 5)}))
+    assert [node.op for node in graph.nodes] == [Op.INPUT, Op.INPUT, Op.TRANSPOSE, Op.MATMUL]
+    assert graph.nodes[3].attributes == Attributes(transpose_left=True)
+
+
 def test_identities_of_arithmetic_stay():
     assert ops(lambda x: (x + 0.0) - (x * 0.0), x=f32()).count(Op.MUL) == 1
 

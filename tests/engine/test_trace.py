@@ -12,6 +12,7 @@ from synaptic_mesh.engine.trace import (
     Builder,
     f32,
     i32,
+    matmul,
     maximum,
     number_bits,
     one_hot,
@@ -60,12 +61,43 @@ ROW = np.array([10, 20, 30], np.float32)
         (lambda x, r: x.sum(-2), X.sum(0)),
         (lambda x, r: x.max(1), X.max(1)),
         (lambda x, r: x.argmax(1), np.array([2, 2], np.int32)),
+        (lambda x, r: x.argmin(1), np.array([0, 0], np.int32)),
+        (lambda x, r: x.min(0), X.min(0)),
+        (lambda x, r: x[1], X[1]),
+        (lambda x, r: x[-1, -2], X[-1, -2]),
+        (lambda x, r: x[:, ::-1], X[:, ::-1]),
+        (lambda x, r: x[..., 1:], X[..., 1:]),
+        (lambda x, r: x[0:0], X[0:0]),
+        (lambda x, r: x[None, :, 2:0:-1, None], X[None, :, 2:0:-1, None]),
+        (lambda x, r: x[-9:9, 7:-9:-2], X[-9:9, 7:-9:-2]),
+        (lambda x, r: x[...], X),
+        (lambda x, r: x**2 + x**3, X * X + X * X * X),
+        (lambda x, r: (x + 1) ** -1 + x**0.5, 1 / (X + 1) + np.sqrt(X)),
+        (lambda x, r: r**1, ROW),
+        (lambda x, r: matmul(x.reshape(1, 2, 3), x.reshape(2, 3, 1)), (X.reshape(1, 2, 3) @ X.reshape(2, 3, 1))),
+        (lambda x, r: x.reshape(2, 1, 3) @ x.transpose(), (X.reshape(2, 1, 3) @ X.T)),
     ],
 )
 def test_operators_follow_numpy(function, expected):
     found = evaluate(function, x=X, r=ROW)
     np.testing.assert_array_equal(found, expected)
     assert found.shape == expected.shape
+
+
+def test_bits_of_integers_follow_numpy():
+    i, u = np.array([5, -7, 2**31 - 1], np.int32), np.array([5, 2**31, 2**32 - 1], np.uint32)
+    for x in (i, u):
+        np.testing.assert_array_equal(evaluate(lambda x: (x & 6) | (x ^ 3), x=x), (x & 6) | (x ^ 3))
+        np.testing.assert_array_equal(evaluate(lambda x: x >> 3, x=x), x >> 3)
+        np.testing.assert_array_equal(evaluate(lambda x: x << 3, x=x), x << 3)
+    np.testing.assert_array_equal(evaluate(lambda x: x.bitcast(DType.I32), x=u), u.view(np.int32))
+    assert ops(lambda x: x.bitcast(DType.F32), x=f32(2)) == [Op.INPUT]
+
+
+def test_a_batch_times_one_matrix_is_one_product():
+    assert ops(lambda x, w: x @ w, x=f32(2, 3, 4), w=f32(4, 5)).count(Op.MATMUL) == 1
+    graph = trace(lambda x, w: x @ w, {"x": f32(2, 3, 4), "w": f32(4, 5)})
+    assert [node.shape for node in graph.nodes if node.op is Op.MATMUL] == [(6, 5)]
 
 
 def test_numbers_become_splats_of_the_full_shape():
@@ -93,6 +125,15 @@ def test_integers_stay_integers():
         (lambda x, y: y.convert(DType.I32) + 1.5, "1.5 is not a i32"),
         (lambda x, y: {"x": x}, "share a name"),
         (lambda x, y: {"a b": x}, "not allowed"),
+        (lambda x, y: x[2], "index 2 is outside an axis of extent 2"),
+        (lambda x, y: x[0, 0, 0], "does not fit shape"),
+        (lambda x, y: x[..., ...], "does not fit shape"),
+        (lambda x, y: x[::0], "step 0"),
+        (lambda x, y: x[1.5], "index 1.5"),
+        (lambda x, y: y.convert(DType.I32) << 32, "count 32"),
+        (lambda x, y: x & x, "does not take f32"),
+        (lambda x, y: matmul(x.reshape(1, 2, 3), x.reshape(1, 2, 3)), "inner extents"),
+        (lambda x, y: matmul(x.reshape(1, 2, 3), x.broadcast_to((2, 2, 2, 3))), "inner extents"),
     ],
 )
 def test_mistakes_are_named(function, sentence):
