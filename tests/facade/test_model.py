@@ -139,7 +139,7 @@ def test_tokens() -> None:
     model.fit(words, y, epochs=30)
     assert model.score(words, y) > 0.95
     assert model.predict(words).dtype == bool
-    with pytest.raises(LocalError, match="X of 60 rows has no prediction: .*index"):
+    with pytest.raises(LocalError, match=r"X of 60 rows has no prediction: .*index"):
         model.predict(words + 5)
 
 

@@ -14,7 +14,7 @@ FIXTURES = Path(__file__).parent / "fann"
 XOR = (FIXTURES / "xor.net").read_text()
 
 
-@pytest.mark.parametrize("name", ["xor", "deep", "sparse", "shortcut", "cut"])
+@pytest.mark.parametrize("name", ["xor", "deep", "activations", "sparse", "shortcut", "cut"])
 def test_predicts_as_libfann_does(name, run_network):
     """Within 1e-6 of fann_run, which sums in another order and calls libm."""
     data = read_fann_data(FIXTURES / f"{name}.data")

@@ -6,6 +6,7 @@ FANN's sigmoid is 1 / (1 + e^-2s): the usual one at steepness 1/2. Its symmetric
 from collections.abc import Callable, Sequence
 
 from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.engine.functions.elementwise import cos, sin
 from synaptic_mesh.engine.trace import Tensor, exp, maximum, minimum, sigmoid, tanh, where
 
 LINEAR, SIGMOID, SIGMOID_SYMMETRIC = 0, 3, 5
@@ -67,5 +68,9 @@ FUNCTIONS: dict[int, Callable[[Tensor], Tensor]] = {
     11: lambda s: s / (abs(s) + 1.0),
     12: lambda s: minimum(maximum(s, 0.0), 1.0),
     13: lambda s: minimum(maximum(s, -1.0), 1.0),
+    14: sin,
+    15: cos,
+    16: lambda s: sin(s) * 0.5 + 0.5,
+    17: lambda s: cos(s) * 0.5 + 0.5,
 }
 """9, the stepwise gaussian, is declared in libfann and computes nothing there."""

@@ -5,9 +5,14 @@ import msgspec
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.trace import Tensor
 from synaptic_mesh.models.layers.activation import Activation
+from synaptic_mesh.models.layers.attention import MultiHeadAttention, TransformerBlock
+from synaptic_mesh.models.layers.convolution import Conv1d, Conv2d
 from synaptic_mesh.models.layers.dense import Dense
+from synaptic_mesh.models.layers.dropout import Dropout
 from synaptic_mesh.models.layers.embedding import Embedding, PositionEmbedding
-from synaptic_mesh.models.layers.normalization import BatchNorm, LayerNorm, RMSNorm
+from synaptic_mesh.models.layers.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
+from synaptic_mesh.models.layers.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool, MeanOverSteps
+from synaptic_mesh.models.layers.recurrent import GRU, LSTM
 from synaptic_mesh.models.layers.shape import Flatten, Reshape
 from synaptic_mesh.models.scope import Network, Scope
 
@@ -51,7 +56,20 @@ AnyLayer = (
     | PositionEmbedding
     | LayerNorm
     | RMSNorm
+    | GroupNorm
     | BatchNorm
+    | Dropout
+    | Conv1d
+    | Conv2d
+    | MaxPool
+    | AveragePool
+    | GlobalMaxPool
+    | GlobalAveragePool
+    | MeanOverSteps
+    | LSTM
+    | GRU
+    | MultiHeadAttention
+    | TransformerBlock
     | Sequential
     | Residual
 )

@@ -1,0 +1,171 @@
+"""ONNX files and models as records and networks. Needs the package onnx (`pip install 'synaptic-mesh[onnx]'`)."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from synaptic_mesh.base.arrays import Array
+from synaptic_mesh.base.digests import hash_bytes
+from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.engine.trace import Tensor
+from synaptic_mesh.interchange.onnx_operators import (
+    OnnxInput,
+    OnnxModel,
+    OnnxNode,
+    check_model,
+    trace_model,
+)
+from synaptic_mesh.interchange.onnx_values import NeedStatic, Value
+from synaptic_mesh.models.initial_values import Given
+from synaptic_mesh.models.scope import NAME_CHARACTERS_MAX, Scope
+
+FILE_BYTES_MAX = 1 << 31
+TYPE_ATTRIBUTES = ("to", "dtype")
+
+
+class OnnxNetwork(msgspec.Struct, frozen=True, eq=False):
+    """A model with one float input, rows first, as a network: predicts as the model does, and trains on.
+
+    Parameters are the float initializers of more than one element, under their names; the running statistics of
+    BatchNormalization stay constants.
+    """
+
+    model: OnnxModel
+    output: int = 0
+
+    def __call__(self, scope: Scope, x: Tensor) -> Tensor:
+        """Return output `output`. Raises LocalError naming the node that does not fit."""
+        (entry,) = self.model.inputs
+        fixed = fixed_names(self.model)
+        values = {entry.name: Value("float32", tensor=x, source=entry.name)}
+        for name, array in self.model.initializers.items():
+            if array.dtype == np.float32 and array.size > 1 and name not in fixed:
+                tensor = scope.parameter(parameter_name(name), array.shape, Given(array))
+                values[name] = Value("float32", array=array, tensor=tensor)
+        try:
+            found = trace_model(scope.builder, self.model, values)[self.output]
+        except NeedStatic as need:
+            raise LocalError(f"input {need.name!r} decides a shape; only data can be an input of a network") from None
+        if found.tensor is None:
+            raise LocalError(f"output {self.model.outputs[self.output].name!r} does not depend on the input")
+        return found.tensor
+
+
+def load_onnx(source: Path | str | bytes | onnx.ModelProto) -> OnnxModel:
+    """Return the record of a file, its bytes, or a model. Raises LocalError: unreadable, another opset, or naming the
+    first node that is not supported.
+    """
+    record = read_model(_proto(source))
+    check_model(record)
+    return record
+
+
+def onnx_network(source: Path | str | bytes | onnx.ModelProto, *, output: int = 0) -> OnnxNetwork:
+    """Return a model as a network. Raises LocalError as `load_onnx`, or unless it has one float input."""
+    record = load_onnx(source)
+    if len(record.inputs) != 1 or record.inputs[0].kind != "float32":
+        have = ", ".join(f"{entry.name} {entry.kind}" for entry in record.inputs)
+        raise LocalError(f"a network has one float32 input, the model has {have or 'none'}")
+    return OnnxNetwork(record, output)
+
+
+def read_model(proto: onnx.ModelProto) -> OnnxModel:
+    """Return the record of a model, whatever its operators."""
+    if proto.functions:
+        proto = onnx.inliner.inline_local_functions(proto)
+    graph = proto.graph
+    opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    initializers = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    if graph.sparse_initializer:
+        raise LocalError("the model has sparse initializers, which are not read")
+    return OnnxModel(
+        opset=opset,
+        inputs=tuple(_port(entry) for entry in graph.input if entry.name not in initializers),
+        outputs=tuple(_port(entry) for entry in graph.output),
+        nodes=tuple(_node(node) for node in graph.node),
+        initializers={name: np.asarray(array) for name, array in initializers.items()},
+    )
+
+
+def parameter_name(name: str) -> str:
+    """Return a parameter's name for an initializer's: other characters become "_", long ones end in a digest."""
+    clean = re.sub(r"[^A-Za-z0-9_./-]", "_", name)
+    clean = clean if re.match(r"[A-Za-z_]", clean) else f"_{clean}"
+    if len(clean) <= NAME_CHARACTERS_MAX:
+        return clean
+    return f"{clean[: NAME_CHARACTERS_MAX - 9]}-{hash_bytes('SM/onnx-name', name.encode()).hex()[:8]}"
+
+
+def fixed_names(model: OnnxModel) -> set[str]:
+    """Return the initializers that training does not change: running means and variances."""
+    return {name for node in model.nodes if node.op == "BatchNormalization" for name in node.inputs[3:5] if name}
+
+
+def _proto(source: Path | str | bytes | onnx.ModelProto) -> onnx.ModelProto:
+    if isinstance(source, onnx.ModelProto):
+        return source
+    if isinstance(source, bytes):
+        return _parse(source, "the model")
+    path = Path(source)
+    try:
+        if path.stat().st_size > FILE_BYTES_MAX:
+            raise LocalError(f"{path} is over {FILE_BYTES_MAX} bytes")
+        data = path.read_bytes()
+    except OSError as error:
+        raise LocalError(f"cannot read {path}: {error.strerror}") from None
+    proto = _parse(data, str(path))
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer):
+        onnx.external_data_helper.load_external_data_for_model(proto, str(path.parent))
+    return proto
+
+
+def _parse(data: bytes, name: str) -> onnx.ModelProto:
+    try:
+        proto = onnx.load_model_from_string(data)
+    except Exception as error:  # the parser of protobuf raises types of its own, by version
+        raise LocalError(f"{name} is no ONNX model: {error}") from None
+    if not proto.graph.node and not proto.graph.output:
+        raise LocalError(f"{name} is no ONNX model: it holds no graph")
+    return proto
+
+
+def _port(entry: onnx.ValueInfoProto) -> OnnxInput:
+    if not entry.type.HasField("tensor_type"):
+        return OnnxInput(entry.name, entry.type.WhichOneof("value") or "nothing", None)
+    tensor = entry.type.tensor_type
+    shape = None
+    if tensor.HasField("shape"):
+        shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
+    return OnnxInput(entry.name, _kind(tensor.elem_type), shape)
+
+
+def _kind(element: int) -> str:
+    if element == onnx.TensorProto.STRING:
+        return "string"
+    try:
+        return str(np.dtype(helper.tensor_dtype_to_np_dtype(element)).name)
+    except (KeyError, TypeError, ValueError):
+        return f"type {element}"
+
+
+def _node(node: onnx.NodeProto) -> OnnxNode:
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    attributes = {attribute.name: _attribute(attribute) for attribute in node.attribute}
+    return OnnxNode(node.op_type, domain, node.name, tuple(node.input), tuple(node.output), attributes)
+
+
+def _attribute(attribute: onnx.AttributeProto) -> Any:
+    value = helper.get_attribute_value(attribute)
+    if attribute.name in TYPE_ATTRIBUTES and isinstance(value, int):
+        return _kind(value)
+    if isinstance(value, onnx.TensorProto):
+        array: Array = numpy_helper.to_array(value)
+        return array
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return list(value) if attribute.type in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS) else value

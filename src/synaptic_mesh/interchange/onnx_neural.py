@@ -1,0 +1,368 @@
+"""ONNX operators of neural networks: products, convolutions, pooling, normalisation, attention, dropout."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.engine.functions import activations, convolution, indexing, movement, normalization, pooling
+from synaptic_mesh.engine.ir import DType
+from synaptic_mesh.engine.trace import Tensor, matmul, sqrt, where
+from synaptic_mesh.interchange.onnx_shapes import Handler, axis_of
+from synaptic_mesh.interchange.onnx_values import Call, Value, truth
+
+Pair = tuple[int, int]
+
+
+def _matmul(call: Call) -> Value:
+    return call.result(product(call.floats(0), call.floats(1)))
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """numpy's matmul: leading axes broadcast, a vector is a row or a column that disappears again."""
+    left = a.reshape(1, a.shape[0]) if len(a.shape) == 1 else a
+    right = b.reshape(b.shape[0], 1) if len(b.shape) == 1 else b
+    if len(right.shape) == 2 and len(left.shape) > 2:
+        flat = left.reshape(math.prod(left.shape[:-1]), left.shape[-1]) @ right
+        found = flat.reshape(*left.shape[:-1], right.shape[1])
+    elif len(left.shape) == len(right.shape) == 2:
+        found = left @ right
+    else:
+        lead = tuple(int(e) for e in np.broadcast_shapes(left.shape[:-2], right.shape[:-2]))
+        found = matmul(left.broadcast_to((*lead, *left.shape[-2:])), right.broadcast_to((*lead, *right.shape[-2:])))
+    shape = list(found.shape)
+    if len(b.shape) == 1:
+        shape.pop(-1)
+    if len(a.shape) == 1:
+        shape.pop(-1 if len(b.shape) == 1 else -2)
+    return found.reshape(*shape)
+
+
+def _gemm(call: Call) -> Value:
+    a, b = call.floats(0), call.floats(1)
+    found = matmul(a, b, transpose_left=bool(call.get("transA", 0)), transpose_right=bool(call.get("transB", 0)))
+    if call.get("alpha", 1.0) != 1.0:
+        found = found * call.get("alpha")
+    if call.has(2):
+        c = call.floats(2)
+        found = found + (c if call.get("beta", 1.0) == 1.0 else c * call.get("beta"))
+    return call.result(found)
+
+
+def _sides(
+    call: Call, extents: Sequence[int], kernel: Sequence[int], steps: Sequence[int], gaps: Sequence[int]
+) -> list[Pair]:
+    """Padding before and behind each axis, from pads or auto_pad."""
+    count = len(kernel)
+    mode = call.get("auto_pad", "NOTSET")
+    if mode in ("SAME_UPPER", "SAME_LOWER"):
+        found = []
+        for i in range(count):
+            missing = max((-(-extents[i] // steps[i]) - 1) * steps[i] + (kernel[i] - 1) * gaps[i] + 1 - extents[i], 0)
+            small, large = missing // 2, missing - missing // 2
+            found.append((small, large) if mode == "SAME_UPPER" else (large, small))
+        return found
+    pads = call.get("pads") or [0] * (2 * count)
+    return [(0, 0)] * count if mode == "VALID" else [(pads[i], pads[i + count]) for i in range(count)]
+
+
+def _conv(call: Call) -> Value:
+    x, w, bias = call.floats(0), call.floats(1), call.optional(2)
+    count = _planes(call, x)
+    kernel = w.shape[2:]
+    steps, gaps = call.get("strides") or [1] * count, call.get("dilations") or [1] * count
+    sides = _sides(call, x.shape[2:], kernel, steps, gaps)
+    groups = call.get("group", 1)
+    if count == 1:
+        return call.result(
+            convolution.conv1d(x, w, bias, stride=steps[0], padding=sides[0], dilation=gaps[0], groups=groups)
+        )
+    found = convolution.conv2d(
+        x,
+        w,
+        bias,
+        stride=(steps[0], steps[1]),
+        padding=(sides[0], sides[1]),
+        dilation=(gaps[0], gaps[1]),
+        groups=groups,
+    )
+    return call.result(found)
+
+
+def _conv_transpose(call: Call) -> Value:
+    x, w, bias = call.floats(0), call.floats(1), call.optional(2)
+    count = _planes(call, x)
+    steps, gaps = call.get("strides") or [1] * count, call.get("dilations") or [1] * count
+    more = call.get("output_padding") or [0] * count
+    sides = _transpose_sides(call, x.shape[2:], w.shape[2:], steps, gaps, more)
+    if count == 1:
+        x, w = (t.reshape(*t.shape[:2], 1, t.shape[2]) for t in (x, w))
+        steps, gaps, more, sides = [1, *steps], [1, *gaps], [0, *more], [(0, 0), *sides]
+    found = convolution.conv_transpose2d(
+        x, w, bias, stride=(steps[0], steps[1]), padding=(sides[0], sides[1]), output_padding=(more[0], more[1]),
+        dilation=(gaps[0], gaps[1]), groups=call.get("group", 1),
+    )  # fmt: skip
+    return call.result(found.reshape(*found.shape[:2], found.shape[3]) if count == 1 else found)
+
+
+def _transpose_sides(
+    call: Call,
+    extents: Sequence[int],
+    kernel: Sequence[int],
+    steps: Sequence[int],
+    gaps: Sequence[int],
+    more: list[int],
+) -> list[Pair]:
+    mode, wanted = call.get("auto_pad", "NOTSET"), call.get("output_shape")
+    count = len(kernel)
+    full = [(extents[i] - 1) * steps[i] + more[i] + (kernel[i] - 1) * gaps[i] + 1 for i in range(count)]
+    if wanted is None and mode in ("SAME_UPPER", "SAME_LOWER"):
+        wanted = [extents[i] * steps[i] for i in range(count)]
+    if wanted is None:
+        return _sides(call, extents, kernel, steps, gaps)
+    found = []
+    for i in range(count):
+        total = full[i] - wanted[-count:][i]
+        if total < 0:
+            more[i] -= total
+            total = 0
+        small = total // 2
+        found.append((small, total - small) if mode == "SAME_UPPER" else (total - small, small))
+    return found
+
+
+def _planes(call: Call, x: Tensor) -> int:
+    if len(x.shape) not in (3, 4):
+        raise LocalError(f"{call.op} of rank {len(x.shape)} is not computed; there are 1-d and 2-d ones")
+    return len(x.shape) - 2
+
+
+def _pool_settings(call: Call, x: Tensor) -> dict[str, Any]:
+    kernel = call.get("kernel_shape")
+    steps, gaps = call.get("strides") or [1] * len(kernel), call.get("dilations") or [1] * len(kernel)
+    return {
+        "stride": steps,
+        "padding": _sides(call, x.shape[2:], kernel, steps, gaps),
+        "dilation": gaps,
+        "ceil_mode": bool(call.get("ceil_mode", 0)),
+    }
+
+
+def _max_pool(call: Call) -> Value:
+    if call.outputs > 1:
+        raise LocalError("MaxPool with indices is not computed")
+    x = call.floats()
+    return call.result(pooling.max_pool(x, call.get("kernel_shape"), **_pool_settings(call, x)))
+
+
+def _average_pool(call: Call) -> Value:
+    x = call.floats()
+    counted = bool(call.get("count_include_pad", 0))
+    found = pooling.average_pool(x, call.get("kernel_shape"), count_include_pad=counted, **_pool_settings(call, x))
+    return call.result(found)
+
+
+def _lp_pool(call: Call) -> Value:
+    x, p = call.floats(), call.get("p", 2)
+    if p not in (1, 2):
+        raise LocalError(f"LpPool with p = {p} is not computed; there are 1 and 2")
+    kernel = call.get("kernel_shape")
+    mean = pooling.average_pool(abs(x) if p == 1 else x * x, kernel, count_include_pad=True, **_pool_settings(call, x))
+    total = mean * float(math.prod(kernel))
+    return call.result(total if p == 1 else sqrt(total))
+
+
+def _global(function: Any) -> Handler:
+    def build(call: Call) -> Value:
+        x = call.floats()
+        return call.result(function(x).reshape(*x.shape[:2], *(1 for _ in x.shape[2:])))
+
+    return build
+
+
+def _batch_norm(call: Call) -> Value | list[Value]:
+    x, scale, shift, mean, variance = (call.floats(i) for i in range(5))
+    epsilon = call.get("epsilon", 1e-5)
+    if not call.get("training_mode", 0):
+        return call.result(normalization.batch_norm(x, scale, shift, mean, variance, epsilon=epsilon))
+    keep = call.get("momentum", 0.9)
+    axes = (0, *range(2, len(x.shape)))
+    centre = normalization.mean_over(x, axes)
+    spread = normalization.variance_over(x, axes)
+    y = normalization.batch_norm(x, scale, shift, centre, spread, epsilon=epsilon)
+    moved = [mean * keep + centre * (1.0 - keep), variance * keep + spread * (1.0 - keep)]
+    return [call.result(y), *(call.result(t) for t in moved)][: max(call.outputs, 1)]
+
+
+def _layer_norm(call: Call) -> list[Value]:
+    x = call.floats()
+    at = axis_of(call.get("axis", -1), len(x.shape))
+    axes = tuple(range(at, len(x.shape)))
+    centre = normalization.mean_over(x, axes, keep=True)
+    spread = normalization.variance_over(x, axes, keep=True)
+    inverse = 1.0 / sqrt(spread + call.get("epsilon", 1e-5))
+    y = (x - centre) * inverse * call.floats(1)
+    y = y + call.floats(2) if call.has(2) else y
+    return [call.result(y), call.result(centre), call.result(inverse)][: call.outputs]
+
+
+def _rms_norm(call: Call) -> Value:
+    x = call.floats()
+    at = axis_of(call.get("axis", -1), len(x.shape))
+    power = normalization.mean_over(x * x, tuple(range(at, len(x.shape))), keep=True)
+    return call.result(x / sqrt(power + call.get("epsilon", 1e-5)) * call.floats(1))
+
+
+def _group_norm(call: Call) -> Value:
+    x, scale, shift = call.floats(0), call.floats(1), call.floats(2)
+    groups = call.get("num_groups")
+    if call.opset < 21:  # one scale per group
+        each = x.shape[1] // groups
+        scale, shift = (t.repeat(1, each).reshape(x.shape[1]) for t in (scale, shift))
+    return call.result(normalization.group_norm(x, groups, scale, shift, epsilon=call.get("epsilon", 1e-5)))
+
+
+def _instance_norm(call: Call) -> Value:
+    x = call.floats()
+    found = normalization.group_norm(x, x.shape[1], call.floats(1), call.floats(2), epsilon=call.get("epsilon", 1e-5))
+    return call.result(found)
+
+
+def _local_response(call: Call) -> Value:
+    x, size = call.floats(), call.get("size")
+    low = (size - 1) // 2
+    squares = movement.pad(
+        x * x, [0, low, *([0] * (len(x.shape) - 2))], [0, size - 1 - low, *([0] * (len(x.shape) - 2))]
+    )
+    total = movement.narrow(squares, 1, 0, x.shape[1])
+    for at in range(1, size):
+        total = total + movement.narrow(squares, 1, at, x.shape[1])
+    scaled = total * (call.get("alpha", 1e-4) / size) + call.get("bias", 1.0)
+    return call.result(x / scaled ** call.get("beta", 0.75))
+
+
+def _dropout(call: Call) -> list[Value]:
+    x = call.floats()
+    ratio = float(call.static(1).reshape(-1)[0]) if call.has(1) else 0.5
+    if call.has(2) and bool(call.static(2).reshape(-1)[0]) and ratio > 0:
+        raise LocalError("dropout in training mode draws from a generator that ONNX does not define")
+    mask = truth(x.builder.constant(1.0, x.shape) == 1.0)
+    return [call.result(x), call.result(mask, "bool")][: call.outputs]
+
+
+ATTENTION_ATTRIBUTES = {
+    "is_causal", "kv_num_heads", "q_num_heads", "scale", "softcap", "softmax_precision", "qk_matmul_output_mode",
+}  # fmt: skip
+
+
+def _attention(call: Call) -> list[Value]:
+    """Attention of opset 23: (batch, heads, steps, size), or (batch, steps, heads * size) with q_num_heads."""
+    _check_attention(call)
+    q, k, v = call.floats(0), call.floats(1), call.floats(2)
+    is_flat = len(q.shape) == 3
+    if is_flat:
+        heads, kv_heads = call.get("q_num_heads"), call.get("kv_num_heads")
+        q, k, v = _apart(q, heads), _apart(k, kv_heads), _apart(v, kv_heads)
+    past = call.floats(4).shape[2] if call.has(4) else 0
+    if call.has(4):
+        k, v = movement.concat([call.floats(4), k], 2), movement.concat([call.floats(5), v], 2)
+    present = [k, v]
+    k, v = _per_query(k, q.shape[1]), _per_query(v, q.shape[1])
+    scale = call.get("scale") or 1.0 / math.sqrt(q.shape[-1])
+    root = math.sqrt(scale)
+    scores = matmul(q * root, k * root, transpose_right=True)
+    if call.get("is_causal", 0):
+        rows, columns = scores.shape[-2:]
+        seen = scores.builder.array(np.tril(np.ones((rows, columns), np.int32), past))
+        scores = where(seen.broadcast_to(scores.shape) == 1, scores, -math.inf)
+    if call.has(3):
+        mask = call.tensor(3)
+        if mask.shape[-1] != scores.shape[-1]:
+            raise LocalError(f"an attention mask {mask.shape} that is shorter than the keys is not computed")
+        if mask.dtype is DType.F32:
+            scores = scores + mask
+        else:
+            scores = where(mask.broadcast_to(scores.shape) == 1, scores, -math.inf)
+    found = matmul(_seen_share(scores), v)
+    if is_flat:
+        batch, heads, steps, size = found.shape
+        found = found.transpose(0, 2, 1, 3).reshape(batch, steps, heads * size)
+    return [call.result(t) for t in (found, *present)][: call.outputs]
+
+
+def _check_attention(call: Call) -> None:
+    strange = sorted(set(call.attributes) - ATTENTION_ATTRIBUTES)
+    if strange:
+        raise LocalError(f"attribute {strange[0]!r} is not computed")
+    if call.has(6) or call.outputs > 3:
+        raise LocalError("lengths without padding, or the products of queries and keys as an output, are not computed")
+    if call.get("softcap", 0.0) or call.get("softmax_precision", 1) not in (0, 1):
+        raise LocalError("softcap, or another precision of the softmax, is not computed")
+
+
+def _seen_share(scores: Tensor) -> Tensor:
+    """softmax; a query that may see nothing sees nothing, instead of NaN."""
+    empty = scores.max(-1).repeat(len(scores.shape) - 1, scores.shape[-1]) == -math.inf
+    return where(empty, 0.0, activations.softmax_along(where(empty, 0.0, scores), -1))
+
+
+def _apart(x: Tensor, heads: int) -> Tensor:
+    batch, steps, width = x.shape
+    return x.reshape(batch, steps, heads, width // heads).transpose(0, 2, 1, 3)
+
+
+def _per_query(x: Tensor, heads: int) -> Tensor:
+    """Grouped queries: every key head serves heads / key heads query heads."""
+    batch, own, steps, size = x.shape
+    if own == heads:
+        return x
+    return x.repeat(2, heads // own).reshape(batch, heads, steps, size)
+
+
+def _rotary(call: Call) -> Value:
+    """RotaryEmbedding of opset 23."""
+    x, cosine, sine = call.floats(0), call.floats(1), call.floats(2)
+    is_flat = len(x.shape) == 3
+    heads = call.get("num_heads", 0)
+    wide = x.reshape(*x.shape[:2], heads, x.shape[2] // heads) if is_flat else x.transpose(0, 2, 1, 3)
+    turned = call.get("rotary_embedding_dim", 0) or wide.shape[-1]
+    half = turned // 2
+    if call.has(3):
+        positions = call.tensor(3)
+        cosine, sine = (indexing.take(t, positions, 0) for t in (cosine, sine))
+    cosine, sine = (t[..., :half].reshape(*t.shape[:2], 1, half) for t in (cosine, sine))
+    head, rest = wide[..., :turned], wide[..., turned:]
+    is_mixed = bool(call.get("interleaved", 0))
+    first = head[..., 0::2] if is_mixed else head[..., :half]
+    second = head[..., 1::2] if is_mixed else head[..., half:]
+    real, imaginary = first * cosine - second * sine, first * sine + second * cosine
+    if is_mixed:
+        joined = movement.stack([real, imaginary], len(real.shape)).reshape(*head.shape)
+    else:
+        joined = movement.concat([real, imaginary], -1)
+    found = movement.concat([joined, rest], -1) if rest.shape[-1] else joined
+    return call.result(found.reshape(*x.shape) if is_flat else found.transpose(0, 2, 1, 3))
+
+
+NEURAL: dict[str, Handler] = {
+    "MatMul": _matmul,
+    "Gemm": _gemm,
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "MaxPool": _max_pool,
+    "AveragePool": _average_pool,
+    "LpPool": _lp_pool,
+    "GlobalMaxPool": _global(pooling.global_max_pool),
+    "GlobalAveragePool": _global(pooling.global_average_pool),
+    "BatchNormalization": _batch_norm,
+    "LayerNormalization": _layer_norm,
+    "RMSNormalization": _rms_norm,
+    "GroupNormalization": _group_norm,
+    "InstanceNormalization": _instance_norm,
+    "LRN": _local_response,
+    "Dropout": _dropout,
+    "Attention": _attention,
+    "RotaryEmbedding": _rotary,
+}
