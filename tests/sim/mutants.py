@@ -86,6 +86,7 @@ MUTANTS = (
     Mutant("leaders are not waited for", PACING, "if self.has_leaders(round_ - 1) and", "if"),
     Mutant("no-skip removed", PACING, "follows = self.last_proposed + 1", "follows = max(self.last_proposed + 1, self.dag.clock_round)"),
     Mutant("timer is not re-armed by a quorum", PACING, "            self.quorum_ms = self.progress_ms = now_ms\n", "            self.progress_ms = now_ms\n"),
+    Mutant("the wait for leaders does not grow", PACING, "self.settings.leader_timeout_ms << doublings, self", "self.settings.leader_timeout_ms, self"),
     Mutant("timestamps unbounded", PACING, "if timestamp_ms > time_max_ms and", "if timestamp_ms > 1 << 62 and"),
     Mutant("transactions of expired blocks are lost", CORE, "self.pool.expire(gc_round)", "pass"),
     # Durability and restarts.
@@ -95,7 +96,10 @@ MUTANTS = (
     Mutant("amnesia guard removed", CORE, "if self.author is not None and (not is_store_trusted or self.own_last.round == 0):", "if self.author is not None and self.author < 0:"),
     Mutant("one answer ends amnesia", "consensus/amnesia.py", "return self._committee.quorum - own", "return min(1, self._committee.quorum - own)"),
     Mutant("stored commits not compared", "consensus/recovery.py", "if ours != commit:", "if ours.index != commit.index:"),
-    Mutant("commit votes not compared", CORE, "if ours is not None and ours != vote.digest:", "if ours is not None and ours == bytes(1):"),
+    Mutant("commit votes not compared", "consensus/votes.py", "if ours is not None and ours != vote.digest:", "if ours is not None and ours == bytes(1):"),
+    Mutant("one vote is a quorum commit", "consensus/votes.py", "if stake >= self._committee.quorum:", "if stake > 0:"),
+    Mutant("evidence of one block twice", "consensus/evidence.py", "if header_digest(record.first.header) >= header_digest(record.second.header):", "if header_digest(record.first.header) > header_digest(record.second.header):"),
+    Mutant("evidence without signatures", "consensus/evidence.py", "if not check(peer, BLOCK_DOMAIN, message, part.signature):", "if not part.signature:"),
     # Admission.
     Mutant("signature not checked", ADMISSION, "if not self._check_signature(peer, BLOCK_DOMAIN, message, wire.signature):", "if not wire.signature:"),
     Mutant("own parent not first", ADMISSION, "if refs[0].author != header.author:", "if refs[0].author >= size:"),

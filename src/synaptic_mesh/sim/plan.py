@@ -9,6 +9,7 @@ import msgspec
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.base.ids import PeerId
 from synaptic_mesh.base.seeds import derive_random
+from synaptic_mesh.consensus.settings import TWO_DELAY_SIZE_MIN, mysticeti, two_delay
 from synaptic_mesh.identity.committee import committee_of
 from synaptic_mesh.sim.disk import DiskSettings
 from synaptic_mesh.sim.faults import Fault, FaultSettings, draw_faults, draw_rollbacks
@@ -85,6 +86,7 @@ class Plan(msgspec.Struct, frozen=True):
     roles: dict[int, Role]  # of the faulty
     behaviours: dict[int, Behaviour]  # of the puppets among them
     honest: tuple[int, ...]  # who keeps the rules: the forgetful too
+    is_two_delay: bool  # the commit rule of two message delays, for 5f + 1
     link: LinkSettings
     disk: DiskSettings
     client: ClientSettings
@@ -106,7 +108,8 @@ def draw_plan(seed: int, settings: Settings) -> Plan:
     """Return everything that the seed decides in advance."""
     rng = derive_random(seed, "plan")
     count = settings.node_count or rng.choice(SIZES)
-    roles, stakes = _draw_committee(rng, count, settings)
+    is_two_delay = count >= TWO_DELAY_SIZE_MIN and settings.byzantine_count < 0 and rng.randrange(4) == 0
+    roles, stakes = _draw_committee(rng, count, is_two_delay, settings)
     honest = tuple(index for index in range(count) if roles.get(index, Role.FORGETFUL) is Role.FORGETFUL)
     behaviours = {
         index: settings.behaviour or draw_behaviour(rng, role) for index, role in roles.items() if role in PUPPETS
@@ -118,6 +121,7 @@ def draw_plan(seed: int, settings: Settings) -> Plan:
         roles,
         behaviours,
         honest,
+        is_two_delay,
         link,
         DiskSettings(rng.choice((0, 2, 8)), rng.choice((0, 10, 40))),
         ClientSettings(every_ms=rng.choice((30, 60, 200))),
@@ -137,7 +141,9 @@ def draw_plan(seed: int, settings: Settings) -> Plan:
     )
 
 
-def _draw_committee(rng: Random, count: int, settings: Settings) -> tuple[dict[int, Role], tuple[int, ...]]:
+def _draw_committee(
+    rng: Random, count: int, is_two_delay: bool, settings: Settings
+) -> tuple[dict[int, Role], tuple[int, ...]]:
     stakes = (1,) * count
     if settings.byzantine_count >= 0:
         faulty = sorted(rng.sample(range(count), settings.byzantine_count))
@@ -147,7 +153,8 @@ def _draw_committee(rng: Random, count: int, settings: Settings) -> tuple[dict[i
             stakes = tuple(rng.randint(1, STAKES_MAX) for _ in range(count))
         committee = committee_of(0, {PeerId(bytes([index]) * 32): stake for index, stake in enumerate(stakes)})
         count_max = rng.choice((count, count, rng.randrange(count)))
-        roles = draw_roles(rng, stakes, committee.faulty_stake_max, count_max)
+        rules = two_delay(committee) if is_two_delay else mysticeti(committee)
+        roles = draw_roles(rng, stakes, rules.faulty_stake_max, count_max)
     if settings.role is not None and settings.behaviour is None:
         roles = dict.fromkeys(roles, settings.role)
     elif settings.behaviour is not None:

@@ -17,7 +17,7 @@ from synaptic_mesh.base.seeds import derive_bytes, derive_random
 from synaptic_mesh.consensus.admission import Admission
 from synaptic_mesh.consensus.core import Consensus
 from synaptic_mesh.consensus.settings import Settings as ConsensusSettings
-from synaptic_mesh.consensus.settings import lan, mysticeti
+from synaptic_mesh.consensus.settings import lan, mysticeti, two_delay
 from synaptic_mesh.identity.committee import committee_of
 from synaptic_mesh.sim.adversaries import Puppet
 from synaptic_mesh.sim.bounds import excesses
@@ -102,7 +102,10 @@ class Run:
         self.committee = committee_of(1, {key.peer_id: stake for key, stake in zip(keys, plan.stakes, strict=True)})
         self._network = derive_bytes(seed, "network")
         self._keys = keys
-        admission = Admission(self.committee, self._network, HashScheme(keys).check)
+        choose_rules = two_delay if plan.is_two_delay else mysticeti
+        self._rules = choose_rules(self.committee, gc_depth=plan.gc_depth)
+        check_signature, parent_stake = HashScheme(keys).check, self._rules.parent_stake
+        admission = Admission(self.committee, self._network, check_signature, parent_stake)
         self._verify, self._decode = VerifyMemo(admission.verify_untrusted), DecodeMemo()
         self.checker = Checker(count, plan.honest, plan.forgetful)
         self.counts = Counts()
@@ -187,6 +190,7 @@ class Run:
             "amnesiac": doubled[Role.AMNESIAC],
             "twins": doubled[Role.TWINS],
             "unequal stakes": int(len(set(plan.stakes)) > 1),
+            "two delays": int(plan.is_two_delay),
         }
 
     # --- who plays what -------------------------------------------------------------------------------------
@@ -232,7 +236,7 @@ class Run:
             sign=self._keys[index].sign,
             random=rng,
             incarnation=self._files[index].incarnation,
-            rules=mysticeti(self.committee, self.plan.gc_depth),
+            rules=self._rules,
         )
 
     def _consensus_settings(self) -> ConsensusSettings:
