@@ -19,7 +19,10 @@ from random import Random
 
 import atheris
 
-with atheris.instrument_imports(include=["synaptic_mesh"]):
+CHILD = "--child"
+"""Names the target that a process of its own fuzzes; only there is the package instrumented."""
+
+with atheris.instrument_imports(include=["synaptic_mesh"] if CHILD in sys.argv else ["nothing"]):
     from frames import hostile
     from targets import targets
 
@@ -35,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Coverage-guided fuzzing of every decoder of outside bytes")
     parser.add_argument("--seconds", type=int, default=20, help="for each target")
     parser.add_argument("--only", nargs="+", help="names of targets")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument(CHILD, help=argparse.SUPPRESS)
     options, rest = parser.parse_known_args(arguments)
     if options.child:
         fuzz(options.child, rest)
@@ -61,7 +64,7 @@ def _start(name: str, seconds: int) -> tuple[int, str]:
             (Path(directory) / str(number)).write_bytes(seed)
         settings = [f"-max_total_time={seconds}", "-print_final_stats=1", f"-timeout={FRAME_S_MAX}", "-rss_limit_mb=0"]
         settings.append(f"-max_len={min(targets()[name].bytes_max, 1 << 16)}")
-        command = [sys.executable, __file__, "--child", name, *settings, directory]
+        command = [sys.executable, __file__, CHILD, name, *settings, directory]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         return done.returncode, done.stdout + done.stderr
 

@@ -174,4 +174,4 @@ def test_three_hundred_seeds() -> None:
     assert sums.failed == ()
     assert sums.rounds_min >= 200
     assert sums.new_commits_min >= 20
-    assert missing_kinds(sums) == []
+    assert min(sums.seen[kind] for kind in KINDS) >= 20

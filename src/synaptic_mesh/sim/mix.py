@@ -32,7 +32,7 @@ KINDS = (
 )
 """Kinds of faults that a mix must have in a tenth of its seeds or more. A kind counts in a seed when it happened."""
 SHARE_MIN_PERCENT = 10
-SHARES_SEEDS_MIN = 100
+SHARES_SEEDS_MIN = 1_000
 """Fewer seeds than this may miss a kind by chance."""
 
 
