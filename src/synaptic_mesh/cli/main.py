@@ -167,6 +167,22 @@ def doctor(as_json: Json = False) -> None:
         raise typer.Exit(verb.run(as_json))
 
 
+@dag.command("show")
+def dag_show(
+    directory: Annotated[
+        Path | None, typer.Argument(help="A node's directory, or a run's with nodes/ (default: the newest in runs/).")
+    ] = None,
+    node: Annotated[str, typer.Option(help="Which of a run's nodes (default: its sponsor, or the first).")] = "",
+    rounds: Annotated[int, typer.Option(min=1, max=1_000, help="Newest rounds to draw.")] = 24,
+    as_json: Json = False,
+) -> None:
+    """Draw the recent DAG of a node from its log, also while it runs."""
+    from synaptic_mesh.cli import dag as verb
+
+    with reported(as_json):
+        raise typer.Exit(verb.show(directory, node, rounds, as_json))
+
+
 @dag.command("decide")
 def dag_decide(
     file: Annotated[Path, typer.Argument(help="A drawn DAG in JSON, or - for standard input (docs/cli.md).")],

@@ -7,7 +7,8 @@ from synaptic_mesh.consensus.admission import Admission
 from synaptic_mesh.consensus.core import Consensus
 from synaptic_mesh.consensus.evidence import check_evidence_untrusted
 from synaptic_mesh.consensus.messages import Verify
-from synaptic_mesh.consensus.settings import Settings, mysticeti, two_delay
+from synaptic_mesh.consensus.settings import Rules, Settings, mysticeti, two_delay
+from synaptic_mesh.identity.committee import Committee
 from synaptic_mesh.identity.hybrid import HybridKey
 from synaptic_mesh.identity.keys import KeyPair
 from synaptic_mesh.ledger.genesis import Genesis, genesis_committee, network_id
@@ -36,7 +37,7 @@ def build_assembly(
     committee = genesis_committee(genesis)
     network = network_id(genesis)
     author = committee.index_of(key.peer_id)
-    rules = two_delay(committee) if genesis.consensus.wave_rounds == 2 else mysticeti(committee)
+    rules = consensus_rules(genesis, committee)
     core = Consensus(
         consensus_settings(pacing),
         committee,
@@ -64,6 +65,11 @@ def new_participant(key: KeyPair, *, validator: bool, worker: bool) -> Participa
     """Return the participant of one job. Its secret follows from the key, so a restart makes the same nonces."""
     secret = derive_bytes(key.seed, "SM/participant")
     return Participant(PeerId(key.peer_id), secret, validator=validator, worker=worker)
+
+
+def consensus_rules(genesis: Genesis, committee: Committee) -> Rules:
+    """Return the commit rule that genesis chooses."""
+    return two_delay(committee) if genesis.consensus.wave_rounds == 2 else mysticeti(committee)
 
 
 def consensus_settings(pacing: PacingSettings) -> Settings:
