@@ -83,13 +83,15 @@ class Bank:
         """Collect a fee from the balance, and where that ends from unlocked stake. Returns what was there to take: the
         fee, or all the account could pay.
         """
-        old = self.get(peer)
-        from_balance = min(fee, old.balance)
-        from_stake = min(fee - from_balance, old.unlocked)
+        from_balance = min(fee, self.balance(peer))
         self._add_balance(peer, -from_balance)
-        if from_stake:
-            self._put(peer, replace(self.get(peer), stake=old.stake - from_stake))
-        self.collected += from_balance + from_stake
+        self.collected += from_balance
+        if from_balance == fee:
+            return fee
+        old = self.get(peer)
+        from_stake = min(fee - from_balance, old.unlocked)
+        self._put(peer, replace(old, stake=old.stake - from_stake))
+        self.collected += from_stake
         return from_balance + from_stake
 
     def transfer(self, sender: bytes, recipient: bytes, amount: int, opening_fee: int = 0) -> int:
