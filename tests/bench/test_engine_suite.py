@@ -24,7 +24,7 @@ from synaptic_mesh.bench.engine_suite import (
 from synaptic_mesh.bench.ours import MEASURED, Ours, open_ours
 from synaptic_mesh.bench.peaks import measure_peak
 from synaptic_mesh.bench.programs import MODELS, ProgramCost, measure_programs
-from synaptic_mesh.bench.record import Result
+from synaptic_mesh.bench.record import Peak, Result
 from synaptic_mesh.bench.rival_numpy import Entry as Numpy
 from synaptic_mesh.bench.startup import Startup
 from synaptic_mesh.bench.workload import Kind, Workload
@@ -48,6 +48,9 @@ RESULT = Result(
     wall_us={},
     differences={},
 )
+
+
+PEAK = Peak(100.0, 512, 200.0, 40.0)
 
 
 class Renamed(Ours):
@@ -101,13 +104,13 @@ def test_a_rival_that_fails_is_left_out_with_the_reason() -> None:
 
 
 def test_bars_are_judged_where_their_case_was_measured() -> None:
-    name, backend, rival, most = BARS[0]
+    name, backend, rival, most = next(bar for bar in BARS if bar[2] == "numpy")
     result = msgspec.structs.replace(RESULT, name=name, backend=backend, rivals={rival: 10.0}, ours_us=10.0 * most)
-    (bar,) = judge([result, msgspec.structs.replace(result, name=name + HELD, ours_us=1e9)])
+    (bar,) = judge([result, msgspec.structs.replace(result, name=name + HELD, ours_us=1e9)], PEAK)
     assert (bar.name, bar.ratio, bar.passed) == (name, most, True)
-    (bar,) = judge([msgspec.structs.replace(result, ours_us=10.1 * most)])
+    (bar,) = judge([msgspec.structs.replace(result, ours_us=10.1 * most)], PEAK)
     assert not bar.passed
-    assert judge([RESULT]) == []
+    assert judge([RESULT], PEAK) == []
 
 
 def test_limits_are_judged_by_themselves() -> None:
@@ -123,7 +126,7 @@ def test_limits_are_judged_by_themselves() -> None:
 
 
 def test_what_does_not_open_is_left_out_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> WasmBackend:
+    def refuse(**_: int) -> WasmBackend:
         raise LocalError("no LLVM")
 
     monkeypatch.setitem(MEASURED, "native", refuse)

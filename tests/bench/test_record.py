@@ -59,7 +59,13 @@ RECORD = BenchRecord(
 def test_a_record_is_json_with_names_and_comes_back() -> None:
     fields = json.loads(to_json(RECORD))
     assert fields["results"][0]["rivals"] == {"numpy": 5.0}
-    assert fields["peak_gflops"] == {"mul_add": 50.0, "mul_add_bits": 128, "fma": None}
+    assert fields["peak_gflops"] == {
+        "mul_add": 50.0,
+        "mul_add_bits": 128,
+        "fma": None,
+        "wasm_mul_add": None,
+        "interval": [],
+    }
     assert from_json(to_json(RECORD)) == RECORD
     with pytest.raises(LocalError, match="no benchmark record"):
         from_json("{}")

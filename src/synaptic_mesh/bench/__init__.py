@@ -8,6 +8,7 @@ ours          our backends that open on this machine
 rival_*       the same work in numpy, torch, torch.compile, onnxruntime and jax, one file each
 programs      compile, cached load, one more instance, size
 peaks         the machine's own ceilings
+products      what is promised of matrix products, and what the ceilings say about it
 report        the record for people
 record        what a benchmark leaves behind: commit, machine, versions, settings and every figure, as JSON
 engine_suite  all of it in a process of its own, its bars, its report

@@ -66,6 +66,10 @@ GEMM_1000 = "gemm 1000, in place"
 STEP_784 = "train 784-128-10 batch 32, per call"
 
 
+THREADED = frozenset({GEMM_1000, "gemm 2000, in place"})
+"""Cases that are measured with several threads too."""
+
+
 def choose_cases(words: Sequence[str]) -> list[Case]:
     """Return the cases whose name contains one of `words`, or all for none. Raises LocalError for a word that no name
     contains."""

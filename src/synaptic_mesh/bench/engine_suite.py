@@ -17,11 +17,12 @@ import numpy as np
 
 from synaptic_mesh.base.arrays import F32, Array
 from synaptic_mesh.base.errors import LocalError, ResourceError
-from synaptic_mesh.bench.cases import GEMM_1000, STEP_784, Case, choose_cases
+from synaptic_mesh.bench.cases import GEMM_1000, STEP_784, THREADED, Case, choose_cases
 from synaptic_mesh.bench.contestant import RIVALS, Contestant, Prepared, open_rivals
 from synaptic_mesh.bench.harness import REPEATS_MIN, SPREAD_MAX, Runner, Spread, calibrate, interleave
 from synaptic_mesh.bench.ours import MEASURED, Ours, bits_of, open_ours
-from synaptic_mesh.bench.peaks import measure_peak
+from synaptic_mesh.bench.peaks import Peaks
+from synaptic_mesh.bench.products import PEAK_OR_NUMPY, ceiling, our_time, product_operations, rival_time
 from synaptic_mesh.bench.programs import ProgramCost, measure_programs
 from synaptic_mesh.bench.record import (
     SCHEMA_VERSION,
@@ -29,6 +30,7 @@ from synaptic_mesh.bench.record import (
     BenchRecord,
     Calibration,
     Limit,
+    Peak,
     Result,
     describe_machine,
     find_commit,
@@ -42,6 +44,11 @@ from synaptic_mesh.bench.workload import Kind, Workload
 from synaptic_mesh.engine.ir import Graph
 
 BARS = (
+    *((f"gemm {size}, in place", "native", PEAK_OR_NUMPY, 1.0) for size in (256, 512, 1000, 2000)),
+    *((f"gemm {size}, in place", "native", "numpy", 1 / 0.95) for size in ("64", "128", "32x784x128")),
+    (GEMM_1000, "native x2", "native", 1 / 1.9),
+    (GEMM_1000, "wasm", "native", 2.2),
+    (GEMM_1000, "wasm x2", "wasm", 1.25 / 2),
     (GEMM_1000, "wasm", "numpy", 2.8),
     (STEP_784, "wasm", "numpy", 2.3),
     (STEP_784, "native", "jax", 1 / 1.25),
@@ -52,7 +59,7 @@ BARS = (
     ("train 16-32-4 batch 32, per call", "native", "torch", 1 / 70),
     ("forward 784-128-10 batch 1, per call", "native", "onnxruntime", 1 / 2.5),
 )
-"""(case, backend, rival, most that our time may be of theirs)."""
+"""(case, backend, rival, most that our time may be of theirs). "x2" is a backend with two threads."""
 IMPORT_MS_MAX = 150
 FIRST_PREDICTION_MS_MAX = 250
 CACHED_LOAD_MS_MAX = 1
@@ -64,18 +71,21 @@ CHILD_TIMEOUT_S = 1800
 MODULE = "synaptic_mesh.bench.engine_suite"
 AVX2_CORE_TYPE = "Haswell"
 HELD = " (numpy held to AVX2)"
+PEAK_OF = "peak of "
 _CHILD_FLAG = "--in-this-process"
 
 
 class Settings(msgspec.Struct, frozen=True):
     """What to measure and how long. `cases`: words that names must contain, none for all; `backend`: "" for all that
-    open; `core_type`: make OpenBLAS take the kernels of that processor; `only_numpy`: leave the other rivals out."""
+    open; `core_type`: make OpenBLAS take the kernels of that processor; `only_numpy`: leave the other rivals out;
+    `threads`: of our backends in the cases that have some beside one, 1 for none."""
 
     quick: bool = False
     cases: tuple[str, ...] = ()
     backend: str = ""
     core_type: str = ""
     only_numpy: bool = False
+    threads: int = 2
 
     @property
     def repeats(self) -> int:
@@ -133,15 +143,18 @@ def measure_here(settings: Settings) -> BenchRecord:
     left_out: dict[str, str] = {}
     ours = open_ours(settings.backend, left_out)
     rivals = open_rivals(left_out, _unwanted(settings))
+    cases = choose_cases(settings.cases)
+    threaded = _open_threaded(settings, cases, left_out)
+    peaks = Peaks(ours)
     before = calibrate()
-    results = [
-        result
-        for case in choose_cases(settings.cases)
-        for result in measure_case(case, ours, rivals, settings, left_out)
-    ]
+    results = []
+    for case in cases:
+        peaks.sample()
+        several = threaded if case.name in THREADED else []
+        results += measure_case(case, [*ours, *several], rivals, settings, left_out, peaks)
     programs = [] if settings.only_numpy else [cost for each in ours for cost in measure_programs(each, REPEATS_MIN)]
     startup = None if settings.only_numpy or settings.cases else measure_startup(REPEATS_MIN)
-    peak = measure_peak(ours, REPEATS_MIN)
+    peaks.sample()
     after = calibrate()
     spread = abs(after - before) / min(after, before)
     return BenchRecord(
@@ -153,13 +166,23 @@ def measure_here(settings: Settings) -> BenchRecord:
         results,
         programs,
         startup,
-        peak,
+        peaks.result(),
         Calibration(before, after, spread),
         spread > SPREAD_MAX,
         left_out,
-        judge(results),
+        judge(results, peaks.result()),
         judge_alone(programs, startup),
     )
+
+
+def _open_threaded(settings: Settings, cases: Sequence[Case], left_out: dict[str, str]) -> list[Ours]:
+    """Return our backends with several threads, where a case wants them and the machine has processors for them."""
+    if settings.threads < 2 or settings.only_numpy or not any(case.name in THREADED for case in cases):
+        return []
+    if (os.cpu_count() or 1) < settings.threads:
+        left_out[f"{settings.threads} threads"] = f"this machine has {os.cpu_count()} processors"
+        return []
+    return open_ours(settings.backend, left_out, settings.threads)
 
 
 def _unwanted(settings: Settings) -> dict[str, str]:
@@ -170,7 +193,12 @@ def _unwanted(settings: Settings) -> dict[str, str]:
 
 
 def measure_case(
-    case: Case, ours: Sequence[Ours], rivals: Sequence[Contestant], settings: Settings, left_out: dict[str, str]
+    case: Case,
+    ours: Sequence[Ours],
+    rivals: Sequence[Contestant],
+    settings: Settings,
+    left_out: dict[str, str],
+    peaks: Peaks | None = None,
 ) -> list[Result]:
     """Return one result for each of our backends. All start from the same values and are checked after one run, before
     anything is timed. Raises ResourceError when our backends' bits differ from each other."""
@@ -190,11 +218,15 @@ def measure_case(
             if not value <= DIFFERENCE_MAX:
                 raise ResourceError(f"{case.name}: {name} computes something else: it is {value:.3g} away from ours")
         runners = {name: Runner(prepared.run, case.steps) for name, prepared in ready.items()}
+        loops = peaks.loops if peaks is not None and product_operations(case.name) else {}
+        runners |= {PEAK_OF + name: Runner(loop.run) for name, loop in loops.items()}
         times = interleave(runners, settings.repeats, settings.sample_us)
     finally:
         for prepared in ready.values():
             prepared.close()
-    return [_result(case, each, bits[each.name], times, differences) for each in ours]
+    operations = product_operations(case.name)
+    ceilings_us = {n: operations * times[PEAK_OF + n].cpu_us / loop.operations for n, loop in loops.items()}
+    return [_result(case, each, bits[each.name], times, differences, ceilings_us.get(each.name)) for each in ours]
 
 
 def _prepare_rivals(case: Case, rivals: Sequence[Contestant], left_out: dict[str, str]) -> dict[str, Prepared]:
@@ -223,7 +255,14 @@ def difference(ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> float:
     )
 
 
-def _result(case: Case, ours: Ours, bits: str, times: Mapping[str, Spread], differences: dict[str, float]) -> Result:
+def _result(
+    case: Case,
+    ours: Ours,
+    bits: str,
+    times: Mapping[str, Spread],
+    differences: dict[str, float],
+    ceiling_us: float | None,
+) -> Result:
     mine = {name: times[name] for name in (ours.name, *differences)}
     return Result(
         case.name,
@@ -239,18 +278,21 @@ def _result(case: Case, ours: Ours, bits: str, times: Mapping[str, Spread], diff
         {name: [spread.cpu_us_low, spread.cpu_us_high] for name, spread in mine.items()},
         {name: spread.wall_us for name, spread in mine.items()},
         differences,
+        None if ceiling_us is None else ceiling_us / times[ours.name].cpu_us,
     )
 
 
-def judge(results: Sequence[Result]) -> list[Bar]:
-    """Return every bar whose case, backend and rival were measured."""
+def judge(results: Sequence[Result], peak: Peak) -> list[Bar]:
+    """Return every bar whose case, backend and rival were measured. One that the measured ceiling forbids fails all the
+    same, and says why."""
     found = {(result.name, result.backend): result for result in results}
     bars = []
     for name, backend, rival, most in BARS:
         result = found.get((name, backend))
-        if result is not None and rival in result.rivals:
-            ratio = result.ours_us / result.rivals[rival]
-            bars.append(Bar(name, backend, rival, ratio, most, ratio <= most))
+        time_us = None if result is None else rival_time(result, rival, found)
+        if result is not None and time_us is not None:
+            ratio = our_time(result, result.threads > 1) / time_us
+            bars.append(Bar(name, backend, rival, ratio, most, ratio <= most, ceiling(result, time_us, most, peak)))
     return bars
 
 

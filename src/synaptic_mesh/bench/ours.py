@@ -12,7 +12,7 @@ from synaptic_mesh.engine.backend import Backend, Program, Trust
 from synaptic_mesh.workers.native_runtime import open_native_backend
 from synaptic_mesh.workers.wasm_runtime import open_wasm_backend
 
-MEASURED: dict[str, Callable[[], Backend]] = {"wasm": open_wasm_backend, "native": open_native_backend}
+MEASURED: dict[str, Callable[..., Backend]] = {"wasm": open_wasm_backend, "native": open_native_backend}
 """Each as it is, never one that stands in for another. The reference defines the bits and is not made for speed."""
 WASM_BITS = 128
 
@@ -35,11 +35,11 @@ class Ours:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self.name = backend.name
+        self.threads: int = getattr(backend, "threads", 1)
+        self.name = backend.name if self.threads == 1 else f"{backend.name} x{self.threads}"
         self.exact = backend.trust is Trust.EXACT
         profile = getattr(backend, "profile", None)
         self.vector_bits = WASM_BITS if profile is None else 32 * profile.lanes
-        self.threads = 1
 
     def prepare(self, case: Case) -> Prepared:
         """Compile and write parameters and inputs. Per call: write, run, read, as a user would."""
@@ -67,17 +67,17 @@ def bits_of(results: dict[str, Array]) -> str:
     return blob_digest(b"".join(canonical_bytes(results[name]) for name in sorted(results))).hex()[:16]
 
 
-def open_ours(name: str, left_out: dict[str, str]) -> list[Ours]:
-    """Return backend `name`, or for "" all that open; adds a reason to `left_out` for each other one. Raises
-    LocalError for a name that is not measured, and what opening raises when one was named."""
+def open_ours(name: str, left_out: dict[str, str], threads: int = 1) -> list[Ours]:
+    """Return backend `name`, or for "" all that open, with `threads` each; adds a reason to `left_out` for each other
+    one. Raises LocalError for a name that is not measured, and what opening raises when one was named."""
     if name:
         if name not in MEASURED:
             raise LocalError(f"backend {name!r} is not measured; choose {' or '.join(MEASURED)}")
-        return [Ours(MEASURED[name]())]
+        return [Ours(MEASURED[name](threads=threads))]
     found = []
     for each, opened in MEASURED.items():
         try:
-            found.append(Ours(opened()))
+            found.append(Ours(opened(threads=threads)))
         except MeshError as error:
             left_out[each] = str(error)
     return found

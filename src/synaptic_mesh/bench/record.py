@@ -32,7 +32,8 @@ class Result(Record):
     """One case on one of our backends, with the rivals that ran in turn with it. Times are CPU microseconds of a step,
     medians; `intervals_us` holds the ends of their 95 % intervals and `wall_us` the medians of wall time, both by
     contestant, ours under the backend's name. `bits`: digest of our results, equal on every exact backend.
-    `differences`: how far a rival's results are from ours, relative to the largest value of a result."""
+    `differences`: how far a rival's results are from ours, relative to the largest value of a result. `share_of_peak`:
+    of a product on one thread, what it reaches of the backend's ceiling measured in turn with it."""
 
     name: str
     ours_us: float
@@ -47,15 +48,20 @@ class Result(Record):
     intervals_us: dict[str, list[float]]
     wall_us: dict[str, float]
     differences: dict[str, float]
+    share_of_peak: float | None = None
 
 
 class Peak(Record):
     """The most that one core does in f32, in 10^9 operations a second: products and sums by separate instructions in
-    equal numbers, as exact code needs them, and fused; null where nothing here can emit such code."""
+    equal numbers, as exact code needs them, and fused; null where nothing here can emit such code. `wasm_mul_add`: at
+    128 bits in wasmtime. Medians of samples before, between and after the cases; `interval`: the 95 % interval of
+    `mul_add`."""
 
     mul_add: float
     mul_add_bits: int
     fma: float | None
+    wasm_mul_add: float | None = None
+    interval: list[float] = msgspec.field(default_factory=list)
 
 
 class Calibration(Record):
@@ -67,7 +73,8 @@ class Calibration(Record):
 
 
 class Bar(Record):
-    """A promise about a result: our CPU time is at most `ratio_max` times the rival's."""
+    """A promise about a result: our CPU time is at most `ratio_max` times the rival's. `ceiling`: why no exact code
+    could keep it on this machine, when the measured ceiling says so."""
 
     name: str
     backend: str
@@ -75,6 +82,7 @@ class Bar(Record):
     ratio: float
     ratio_max: float
     passed: bool
+    ceiling: str = ""
 
 
 class Limit(Record):

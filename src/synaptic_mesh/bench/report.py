@@ -28,11 +28,19 @@ def format_record(record: BenchRecord) -> str:
         )
     peak = record.peak_gflops
     fused = "" if peak.fma is None else f", fused {peak.fma:.1f}"
-    lines.append(f"  peak of a core at {peak.mul_add_bits} bits: {peak.mul_add:.1f} GFLOP/s separate{fused}")
+    narrow = "" if peak.wasm_mul_add is None else f"; WebAssembly at 128 bits {peak.wasm_mul_add:.1f}"
+    lines.append(f"  peak of a core at {peak.mul_add_bits} bits: {peak.mul_add:.1f} GFLOP/s separate{fused}{narrow}")
+    for result in record.results:
+        if result.share_of_peak is not None:
+            lines.append(f"  {result.name}, {result.backend}: {result.share_of_peak:.3f} of its peak, measured in turn")
     lines.append(f"  calibration spread: {record.calibration.spread:.1%}")
     for bar in record.bars:
         verdict = "passed" if bar.passed else "FAILED"
-        lines.append(f"  bar {bar.name}, {bar.backend} to {bar.rival}: {bar.ratio:.2f} <= {bar.ratio_max}: {verdict}")
+        lines.append(
+            f"  bar {bar.name}, {bar.backend} to {bar.rival}: {bar.ratio:.2f} <= {bar.ratio_max:.3g}: {verdict}"
+        )
+        if bar.ceiling:
+            lines.append(f"    out of reach here: {bar.ceiling}")
     for limit in record.limits:
         verdict = "passed" if limit.passed else "FAILED"
         lines.append(f"  limit {limit.name}: {limit.value:.2f} {limit.unit} <= {limit.limit:g} {limit.unit}: {verdict}")
@@ -46,6 +54,8 @@ def _table(results: Sequence[Result]) -> list[str]:
     for result in results:
         low, high = result.intervals_us[result.backend]
         ours = f"{result.backend} {_number(result.ours_us)} [{_number(low)}, {_number(high)}]"
+        if result.threads > 1:
+            ours = f"{result.backend} {_number(result.wall_us[result.backend])} of wall time"
         rivals = "  ".join(
             f"{name} {_number(value)} ({value / result.ours_us:.2f})" for name, value in result.rivals.items()
         )
