@@ -355,6 +355,39 @@ def test_a_tensor_cut_into_parts_gets_their_gradients_joined():
     ]
 
 
+@pytest.mark.parametrize("left", [False, True])
+@pytest.mark.parametrize("right", [False, True])
+def test_the_shared_factor_of_several_products_gets_one_product(left, right):
+    flags = {"transpose_left": left, "transpose_right": right}
+    shapes = [(2, 3), (4, 3), (1, 3)]
+    arrays = {f"a{i}": uniform(0, f"shared/{i}", shape[::-1] if left else shape, 1.0) for i, shape in enumerate(shapes)}
+    arrays["w"] = uniform(0, "shared/w", (5, 3) if right else (3, 5), 1.0)
+
+    def function(a0, a1, a2, w):
+        return concat([matmul(a, w, **flags) for a in (a0, a1, a2)])
+
+    check(function, arrays)
+    specs = {name: Spec(array.shape) for name, array in arrays.items()}
+    nodes = trace(lambda w, **rest: gradients(function(**rest, w=w).sum(), [w])[0], specs).nodes
+    assert sum(node.op is Op.MATMUL for node in nodes) == 4
+
+
+def test_a_recurrence_joins_its_weights_gradient():
+    def function(x, w):
+        state = x
+        for _ in range(3):
+            state = tanh(state @ w)
+        return state
+
+    check(function, {"x": A[:2, :3].copy(), "w": SQUARE[:3]})
+
+
+def test_a_factor_with_other_uses_is_added_up():
+    check(lambda a, w: (a @ w) @ w + w[:3] * 2.0, {"a": A[:, :3].copy(), "w": SQUARE[:3]})
+    check(lambda a, w: w @ w + a @ w, {"a": A[:3, :3].copy(), "w": SQUARE[:3]})
+    check(lambda a, w: concat([a @ w, matmul(a, w, transpose_right=True)]), {"a": A[:, :3].copy(), "w": SQUARE[:3]})
+
+
 @pytest.mark.parametrize(
     "function",
     [
