@@ -163,7 +163,8 @@ class Mesh:
         """Apply what was sent; every commit checks supply and root against their definitions."""
         self.timestamp_ms += elapsed_ms
         queue, self._queue = tuple(self._queue), []
-        events = self.ledger.apply(OrderedCommit(self.ledger.commit_index + 1, self.timestamp_ms, queue))
+        authors = tuple(pair.peer_id for pair in self.validators)
+        events = self.ledger.apply(OrderedCommit(self.ledger.commit_index + 1, self.timestamp_ms, queue, authors))
         assert self.ledger.recounted_supply() == self.ledger.supply()
         assert self.ledger.state_root() == self.ledger.recomputed_state_root()
         self.events += events

@@ -92,8 +92,8 @@ def in_order(ledger: Ledger, *asked: tuple[bytes, Any]) -> tuple[VerifiedTransac
 
 
 def commit(ledger: Ledger, *asked: tuple[bytes, Any]) -> list[LedgerEvent]:
-    """Apply (sender, action) in order."""
-    return ledger.apply(OrderedCommit(ledger.commit_index + 1, 5, in_order(ledger, *asked)))
+    """Apply (sender, action) in order, in a commit with blocks of both validators."""
+    return ledger.apply(OrderedCommit(ledger.commit_index + 1, 5, in_order(ledger, *asked), (SECOND, FIRST)))
 
 
 def do(ledger: Ledger, sender: bytes, action: Any) -> TransactionApplied:
@@ -307,6 +307,28 @@ def test_validators_are_paid_by_stake_and_the_rest_is_kept() -> None:
     assert paid == RewardsPaid(3, 0, 0, ((FIRST, 20 * 1_001 // 1_501), (SECOND, 20 * 500 // 1_501)))
     assert ledger.collected == 20 - 13 - 6
     assert commit(ledger) == commit(ledger) == commit(ledger) == []  # one unit does not divide
+
+
+def test_a_silent_validator_earns_nothing() -> None:
+    ledger, other = small_ledger(), small_ledger()
+    for index, authors in enumerate([(SECOND,), (), (SECOND, SECOND)], 1):
+        transactions = in_order(ledger, (RICH, Transfer(POOR, 1)))
+        events = ledger.apply(OrderedCommit(index, 5, transactions, authors))
+        other.apply(OrderedCommit(index, 5, transactions, (FIRST, SECOND) if index == 1 else ()))
+        assert ledger.state_root() != other.state_root()
+        assert ledger.state_root() == ledger.recomputed_state_root()
+    paid = events[-1]
+    assert isinstance(paid, RewardsPaid)
+    assert paid.shares == ((SECOND, 30 - paid.burned + paid.minted),)
+    assert ledger.collected == 0
+
+
+def test_without_blocks_nobody_is_paid_and_all_is_kept() -> None:
+    ledger = small_ledger(replace(RULES, inflation_ppb=0, fee_burn_ppm=0, reward_commits=1))
+    ledger.apply(OrderedCommit(1, 5, in_order(ledger, (RICH, Transfer(POOR, 1)))))
+    assert ledger.collected == 10
+    *_, paid = commit(ledger)
+    assert paid == RewardsPaid(2, 0, 0, ((FIRST, 6), (SECOND, 3)))
 
 
 def test_nothing_is_minted_beyond_the_cap() -> None:

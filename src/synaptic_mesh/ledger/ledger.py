@@ -17,6 +17,7 @@ import struct
 
 import msgspec
 
+from synaptic_mesh.base.codec import encode
 from synaptic_mesh.base.digests import hash_bytes
 from synaptic_mesh.base.errors import LocalError, invariant
 from synaptic_mesh.base.ids import Digest, NetworkId, short
@@ -45,12 +46,13 @@ from synaptic_mesh.ledger.transfers import total_of
 
 class OrderedCommit(msgspec.Struct, frozen=True):
     """One position of the order that consensus decided. `index` counts from 1 without gaps; `timestamp_ms` is the
-    commit's, as agreed.
+    commit's, as agreed; `authors` are the validators whose blocks it orders, each at least once, in any order.
     """
 
     index: int
     timestamp_ms: int
     transactions: tuple[VerifiedTransaction, ...]
+    authors: tuple[bytes, ...] = ()
 
 
 class Ledger:
@@ -75,6 +77,7 @@ class Ledger:
         self._executor = Executor(self.network, genesis.epoch, self._jobs, judge, one_by_one=one_by_one)
         self._genesis_supply = self._bank.total()
         self._convicted: set[bytes] = set()
+        self._active: set[bytes] = set()  # authors of blocks since the last payment of rewards
 
     def apply(self, commit: OrderedCommit) -> list[LedgerEvent]:
         """Apply the next commit; return what happened, in order. The state has changed wholly when this returns; when
@@ -91,7 +94,8 @@ class Ledger:
         self._executor.apply(context, commit.transactions, touched)
         for job_id in sorted(touched):
             self._advance(context, job_id, touched)
-        pay_rewards(context)
+        self._active.update(commit.authors)
+        pay_rewards(context, self._active)
         for job_id in sorted(touched):
             self._jobs.refresh(job_id, self.progress_ms)
             context.events.append(JobChanged(job_id))
@@ -233,4 +237,5 @@ class Ledger:
         bank = self._bank
         money = struct.pack("<qqqqq", bank.treasury, bank.held, bank.collected, bank.minted, bank.burned)
         position = struct.pack("<qqq", self.progress_ms, timestamp_ms, self.commit_index)
-        return hash_bytes("SM/state/v2", self.network, accounts, jobs, money, position, *sorted(self._convicted))
+        validators = hash_bytes("SM/validators/v1", encode((sorted(self._convicted), sorted(self._active))))
+        return hash_bytes("SM/state/v2", self.network, accounts, jobs, money, position, validators)

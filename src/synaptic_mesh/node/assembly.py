@@ -8,7 +8,7 @@ everything else to the shell. The simulator runs this very object.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from synaptic_mesh.base.codec import decode_untrusted, encode
@@ -279,7 +279,7 @@ class Assembly:
     def _execute(self, committed: consensus.Committed, now_ms: int) -> list[bytes]:
         """Run one commit on the ledger; return the jobs that it changed."""
         transactions: list[VerifiedTransaction] = []
-        originals: dict[bytes, bytes] = {}
+        votes: dict[bytes, VoteNote] = {}
         for block in committed.blocks:
             for data in block.transactions:
                 verified = self._checks.verdict(data)
@@ -289,18 +289,17 @@ class Assembly:
                     continue
                 transactions.append(verified)
                 if isinstance(verified.transaction.action, VoteRoot):
-                    originals[verified.id] = data
+                    votes[verified.id] = VoteNote(verified.transaction, data)
         commit = committed.commit
-        order = OrderedCommit(commit.index, commit.timestamp_ms, tuple(transactions))
         nonce = self.ledger.account(self._peer).nonce
-        events = self.ledger.apply(order)
+        events = self.ledger.apply(OrderedCommit(commit.index, commit.timestamp_ms, tuple(transactions)))
         for block in committed.blocks:
             self._checks.forget(block.transactions)
-        for event in self._consumed(events, nonce):
-            self._send_transactions(self._outbox.consumed(event.nonce, event.id, now_ms), now_ms)
         applied = [event for event in events if isinstance(event, ledger_events.TransactionApplied)]
+        for event in self._consumed(applied, nonce):
+            self._send_transactions(self._outbox.consumed(event.nonce, event.id, now_ms), now_ms)
         self._intake.executed(commit.index, applied)
-        changed = self._note(events, originals, transactions)
+        changed = self._note(events, votes)
         root = self.ledger.state_root()
         self._effects.append(
             CommitExecuted(
@@ -310,38 +309,32 @@ class Assembly:
         return changed
 
     def _consumed(
-        self, events: Sequence[ledger_events.LedgerEvent], nonce: int
+        self, applied: Sequence[ledger_events.TransactionApplied], nonce: int
     ) -> list[ledger_events.TransactionApplied]:
         """Return the events of transactions that used up a nonce of this account, the first being `nonce`. Others came
         twice, or before their turn, and run later if at all.
         """
         found: list[ledger_events.TransactionApplied] = []
         end = self.ledger.account(self._peer).nonce
-        for event in events:
-            if not isinstance(event, ledger_events.TransactionApplied) or event.sender != self._peer:
-                continue
-            if event.nonce == nonce + len(found) < end:
+        for event in applied if end > nonce else ():
+            if event.sender == self._peer and event.nonce == nonce + len(found) < end:
                 found.append(event)
         return found
 
-    def _note(
-        self,
-        events: Sequence[ledger_events.LedgerEvent],
-        originals: dict[bytes, bytes],
-        transactions: Sequence[VerifiedTransaction],
-    ) -> list[bytes]:
-        votes = {verified.id: verified.transaction for verified in transactions}
+    def _note(self, events: Sequence[ledger_events.LedgerEvent], votes: Mapping[bytes, VoteNote]) -> list[bytes]:
+        """Tell the operator what happened; return the jobs that changed. An accepted transaction is only counted: there
+        may be thousands in a commit.
+        """
         changed: list[bytes] = []
         for event in events:
-            if isinstance(event, ledger_events.JobChanged):
+            if isinstance(event, ledger_events.TransactionApplied) and event.accepted:
+                vote = votes.get(event.id) if votes else None
+                if vote is not None:
+                    self._effects.append(vote)
+            elif isinstance(event, ledger_events.JobChanged):
                 changed.append(event.job)
-                continue
-            self._effects.append(LedgerNote(event))
-            if not isinstance(event, ledger_events.TransactionApplied):
-                continue
-            vote = votes.get(event.id)
-            if event.accepted and vote is not None and isinstance(vote.action, VoteRoot):
-                self._effects.append(VoteNote(vote, originals[event.id]))
+            else:
+                self._effects.append(LedgerNote(event))
         return changed
 
     # --- jobs
