@@ -7,6 +7,7 @@ import pytest
 
 from synaptic_mesh.cli.cache import FOLDER, cache_directory, open_cached_backend
 from synaptic_mesh.engine.trace import f32, trace
+from synaptic_mesh.workers.wasm_runtime import WasmBackend
 
 
 @pytest.mark.parametrize(
@@ -25,11 +26,16 @@ def test_the_folder_follows_the_specification(environment: dict[str, str], expec
 
 def test_a_second_process_would_find_the_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    open_cached_backend("wasm")
+    graph = trace(lambda x: x + x, {"x": f32(2)})
+    open_cached_backend("wasm").compile(graph)
     kept = set((tmp_path / FOLDER).iterdir())
     assert kept
-    open_cached_backend("wasm")
+    again = open_cached_backend("wasm")
+    again.compile(graph)
     assert set((tmp_path / FOLDER).iterdir()) == kept
+    assert isinstance(again, WasmBackend)
+    assert again.cache is not None
+    assert again.cache.hits >= 2  # the program, and what qualified it
 
 
 def test_a_folder_that_cannot_be_made_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

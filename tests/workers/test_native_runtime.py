@@ -21,9 +21,11 @@ from synaptic_mesh.engine.native.environment import environment_declarations, gu
 from synaptic_mesh.engine.native.profile import AVX2, NEON, SSE2
 from synaptic_mesh.engine.optimizers import SGD, Tensors, training_step
 from synaptic_mesh.engine.reference import ReferenceBackend
+from synaptic_mesh.engine.serialize import graph_digest
 from synaptic_mesh.engine.trace import Builder, Tensor, exp, f32, floor, gather, i32, matmul, trace
 from synaptic_mesh.workers import native_runtime
 from synaptic_mesh.workers.arena_program import ENVIRONMENT_CHANGED
+from synaptic_mesh.workers.compiling_backend import LOADED_MAX
 from synaptic_mesh.workers.explain import explain_native
 from synaptic_mesh.workers.float_environment import restore_default
 from synaptic_mesh.workers.native_runtime import NativeBackend, host_profiles, open_native_backend
@@ -190,7 +192,7 @@ define void @init(ptr %arena) {{
 }}
 """
     text = environment_declarations(backend.profile) + body + guarded_entry("run", "body", 4, backend.profile)
-    loaded = backend._link(CachedProgram(b"", backend.assemble(text), {}, {}, 64))
+    loaded = backend._open(CachedProgram(b"", backend.assemble(text), {}, {}, 64))
     words = np.zeros(2, np.uint32)
     found: list[int] = []
 
@@ -248,7 +250,7 @@ def test_an_object_that_llvm_refuses_is_rebuilt(tmp_path: Path) -> None:
     cache = ProgramCache(tmp_path / "c")
     first = NativeBackend(cache)
     built = first.load(graph).layout
-    key = first._key(native_runtime.graph_digest(graph))
+    key = first._key(graph_digest(graph))
     cache.store(key, type(built)(b"", b"not an object", built.inputs, built.outputs, built.arena_bytes))
     with NativeBackend(cache).compile(graph) as program:
         program.run()
@@ -398,7 +400,7 @@ def test_a_thread_that_flushes_subnormals_still_gets_the_right_bits(backend: Nat
 
 def test_threads_may_share_a_backend() -> None:
     shared = NativeBackend()
-    graphs = [trace(lambda x, n=n: x * float(n), {"x": f32(3)}) for n in range(native_runtime.OBJECTS_KEPT_MAX + 8)]
+    graphs = [trace(lambda x, n=n: x * float(n), {"x": f32(3)}) for n in range(LOADED_MAX + 8)]
     found: dict[int, list[float]] = {}
 
     def work(first: int) -> None:

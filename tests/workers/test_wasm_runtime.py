@@ -15,9 +15,11 @@ from synaptic_mesh.base.errors import LocalError, ResourceError
 from synaptic_mesh.engine import golden
 from synaptic_mesh.engine.backend import StepInvalid, Trust
 from synaptic_mesh.engine.ir import Graph
+from synaptic_mesh.engine.serialize import graph_digest
 from synaptic_mesh.engine.trace import f32, gather, i32, trace
 from synaptic_mesh.engine.wasm.compiler import compile_graph
 from synaptic_mesh.workers import wasm_runtime
+from synaptic_mesh.workers.compiling_backend import LOADED_MAX
 from synaptic_mesh.workers.explain import explain
 from synaptic_mesh.workers.peak import PeakLoop
 from synaptic_mesh.workers.program_cache import ProgramCache
@@ -139,7 +141,7 @@ def test_a_closed_program_refuses_calls(backend: WasmBackend) -> None:
 
 def test_dropping_a_program_releases_its_store(backend: WasmBackend) -> None:
     program = backend.compile(counter())
-    store = weakref.ref(program._store)
+    store = weakref.ref(program._instances[0].store)
     del program
     gc.collect()
     assert store() is None
@@ -169,13 +171,13 @@ def test_the_cache_saves_the_compilation_and_a_damaged_entry_is_rebuilt(tmp_path
         assert program({"w": ONE, "x": ONE})["w"].tolist() == [2, 2, 2]
     assert damaged.cache is not None
     assert len(damaged.cache.rebuilt) == 1
-    assert ProgramCache(tmp_path / "c").load(wasm_runtime._key(wasm_runtime.graph_digest(graph))) is not None
+    assert ProgramCache(tmp_path / "c").load(WasmBackend()._key(graph_digest(graph))) is not None
 
 
 def test_code_that_wasmtime_refuses_is_rebuilt(tmp_path: Path) -> None:
     graph = counter()
     cache = ProgramCache(tmp_path / "c")
-    key = wasm_runtime._key(wasm_runtime.graph_digest(graph))
+    key = WasmBackend()._key(graph_digest(graph))
     built = WasmBackend(cache).load(graph).layout
     cache.store(key, type(built)(built.wasm, b"not machine code", built.inputs, built.outputs, built.arena_bytes))
     with WasmBackend(cache).compile(graph) as program:
@@ -254,7 +256,7 @@ def test_a_thread_that_flushes_subnormals_still_gets_the_right_bits(backend: Was
 
 def test_threads_may_share_a_backend() -> None:
     shared = WasmBackend()
-    graphs = [trace(lambda x, n=n: x * float(n), {"x": f32(3)}) for n in range(wasm_runtime.MODULES_KEPT_MAX + 8)]
+    graphs = [trace(lambda x, n=n: x * float(n), {"x": f32(3)}) for n in range(LOADED_MAX + 8)]
     found: dict[int, list[float]] = {}
 
     def work(first: int) -> None:

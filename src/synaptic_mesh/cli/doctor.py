@@ -68,7 +68,7 @@ def backend_trust(name: str, problems: list[str]) -> dict[str, Any]:
         return {"installed": False, "trust": None, "golden_ms": None}
     started_s = time.perf_counter()
     try:
-        trust = open_backend(name).trust.value
+        trust = open_backend(name, on_demand=False).trust.value
     except MeshError as error:
         problems.append(str(error))
         return {"installed": True, "trust": None, "golden_ms": None}

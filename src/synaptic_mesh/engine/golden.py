@@ -7,14 +7,17 @@ digests in `golden_digests.py`, which `format_digests()` writes when the definit
     python -c "from synaptic_mesh.engine.golden import format_digests as f; print(f(), end='')" > golden_digests.py
 """
 
+from collections.abc import Collection
+
 from synaptic_mesh.base.arrays import array_digest
 from synaptic_mesh.base.digests import hash_bytes
 from synaptic_mesh.base.errors import MeshError
 from synaptic_mesh.base.ids import Digest
 from synaptic_mesh.engine.backend import Backend, StepInvalid
 from synaptic_mesh.engine.golden_case import Case
-from synaptic_mesh.engine.golden_cases import cases
-from synaptic_mesh.engine.golden_digests import DIGESTS
+from synaptic_mesh.engine.golden_cases import build_case, cases
+from synaptic_mesh.engine.golden_digests import DIGESTS, OPERATIONS
+from synaptic_mesh.engine.ir import Op
 from synaptic_mesh.engine.reference import ReferenceBackend
 from synaptic_mesh.engine.serialize import graph_digest
 from synaptic_mesh.engine.support import missing_features
@@ -30,13 +33,14 @@ def semantics_id() -> Digest:
     return hash_bytes("SM/semantics", text.encode())
 
 
-def check_backend(backend: Backend) -> list[str]:
+def check_backend(backend: Backend, operations: Collection[Op] | None = None) -> list[str]:
     """Return one line per output of `backend` that differs from the golden digest; an empty list means exact here.
 
-    Cases that the backend says it cannot compile (`support.MISSING`) are left out.
+    With `operations`, only the cases that `cases_for` names. Cases that the backend says it cannot compile
+    (`support.MISSING`) are left out.
     """
     failures = []
-    for case in cases():
+    for case in cases() if operations is None else map(build_case, cases_for(operations)):
         if missing_features(case.graph, backend.name):
             continue
         found = run_case(case, backend)
@@ -44,6 +48,16 @@ def check_backend(backend: Backend) -> list[str]:
         wrong = [key for key in sorted(found.keys() | expected.keys()) if found.get(key) != expected.get(key)]
         failures += [f"{key}: {found.get(key, 'missing')}, expected {expected.get(key, 'none')}" for key in wrong]
     return failures
+
+
+def cases_for(operations: Collection[Op]) -> list[str]:
+    """Return the names of the cases that show these operations: for each the first case that holds it, and every case
+    that holds nothing else."""
+    wanted = {op.value for op in operations}
+    chosen = {name for name, held in OPERATIONS.items() if wanted.issuperset(held)}
+    for op in sorted(wanted):
+        chosen.update([name for name, held in OPERATIONS.items() if op in held][:1])
+    return [name for name in OPERATIONS if name in chosen]
 
 
 def run_case(case: Case, backend: Backend) -> dict[str, str]:
@@ -70,4 +84,9 @@ def format_digests() -> str:
     lines.append("DIGESTS = {")
     for case in cases():
         lines += [f'    "{key}": "{value}",' for key, value in run_case(case, ReferenceBackend()).items()]
-    return "\n".join([*lines, "}", ""])
+    lines += ["}", "OPERATIONS = {"]
+    for case in cases():
+        held = sorted({node.op.value for node in case.graph.nodes})
+        lines.append(f'    "{case.name}": ({"".join(f"{chr(34)}{op}{chr(34)}, " for op in held).rstrip()}),')
+    lines += ["}", '"""The operations in the graph of each case."""']
+    return "\n".join([*lines, ""])

@@ -2,7 +2,8 @@
 products, convolutions, lines of indices, random words; and of the compositions over them."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from synaptic_mesh.engine.functions.normalization import group_norm, layer_norm,
 from synaptic_mesh.engine.functions.order import cumsum, top_k_indices
 from synaptic_mesh.engine.functions.pooling import average_pool, max_pool
 from synaptic_mesh.engine.functions.random import dropout, random_normal, random_uniform, random_words, stream_key
-from synaptic_mesh.engine.golden_case import Case, Tensors, make_case
+from synaptic_mesh.engine.golden_case import Builders, Case, Tensors, make_case
 from synaptic_mesh.engine.golden_inputs import Inputs, awkward, awkward_values, floats, integer_pairs, pairs
 from synaptic_mesh.engine.initializers import random_u32, uniform
 from synaptic_mesh.engine.ir import DType, Shape
@@ -30,23 +31,30 @@ BATCHES: tuple[tuple[Shape, Shape], ...] = (
 ORDER_SHAPES: tuple[Shape, ...] = ((1,), (37,), (3, 21), (2, 17, 5))
 
 
-def breadth_cases() -> Iterator[Case]:
-    """Yield them, always the same."""
-    yield make_case("polynomials", _polynomials, pairs())
-    yield make_case("angles", _angles, {"x": _angle_values()})
-    yield make_case("bits", _bits, {**integer_pairs(), "x": _patterns()})
-    yield make_case("strides", _strides, {"x": awkward("strides", (5, 7, 9)), "i": _integers((6, 4))})
-    yield make_case("order", _order, {f"x{i}": awkward(f"order/{i}", s) for i, s in enumerate(ORDER_SHAPES)})
-    yield make_case("integer_sums", _integer_sums, {"i": _integers((5, 33))})
-    yield make_case("batches", _batches, _batch_inputs())
-    yield make_case("convolutions", _convolutions, _convolution_inputs())
-    yield make_case("windows", _windows, {"x": awkward("windows", (2, 3, 9, 8))})
-    yield make_case("lines", _lines, _line_inputs(0, 8))
+def breadth_cases() -> Builders:
+    """Return what makes each of them, by name, always the same."""
+    makers: dict[str, tuple[Callable[..., Tensors], Callable[[], Inputs]]] = {
+        "polynomials": (_polynomials, pairs),
+        "angles": (_angles, lambda: {"x": _angle_values()}),
+        "bits": (_bits, lambda: {**integer_pairs(), "x": _patterns()}),
+        "strides": (_strides, lambda: {"x": awkward("strides", (5, 7, 9)), "i": _integers((6, 4))}),
+        "order": (_order, lambda: {f"x{i}": awkward(f"order/{i}", s) for i, s in enumerate(ORDER_SHAPES)}),
+        "integer_sums": (_integer_sums, lambda: {"i": _integers((5, 33))}),
+        "batches": (_batches, _batch_inputs),
+        "convolutions": (_convolutions, _convolution_inputs),
+        "windows": (_windows, lambda: {"x": awkward("windows", (2, 3, 9, 8))}),
+        "lines": (_lines, lambda: _line_inputs(0, 8)),
+    }
     for kind, function in LINES.items():
         for fault, low, high in (("low", -1, 8), ("high", 0, 9)):
-            yield make_case(f"{kind}_{fault}", function, _line_inputs(low, high))
-    yield make_case("words", _words, {"step": np.array(7, np.uint32)})
-    yield make_case("blocks", _blocks, _block_inputs())
+            makers[f"{kind}_{fault}"] = (function, partial(_line_inputs, low, high))
+    makers["words"] = (_words, lambda: {"step": np.array(7, np.uint32)})
+    makers["blocks"] = (_blocks, _block_inputs)
+    return {name: partial(_make, name, *maker) for name, maker in makers.items()}
+
+
+def _make(name: str, function: Callable[..., Tensors], inputs: Callable[[], Inputs]) -> Case:
+    return make_case(name, function, inputs())
 
 
 def _polynomials(a: Tensor, b: Tensor) -> Tensors:

@@ -20,6 +20,10 @@ class Case(msgspec.Struct, frozen=True):
     runs: int = 1
 
 
+Builders = dict[str, Callable[[], Case]]
+"""What makes each case of a family, by name. Drawing inputs and tracing take time: only what is asked for is made."""
+
+
 def make_case(
     name: str, function: Callable[..., Mapping[str, Tensor]], inputs: Inputs, checked: Sequence[str] = ()
 ) -> Case:

@@ -3,12 +3,13 @@
 Shapes have extents 0, 1, odd and larger than any vector or tile.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from synaptic_mesh.engine.composites import relu, softmax
-from synaptic_mesh.engine.golden_case import Case, Tensors, make_case
+from synaptic_mesh.engine.golden_case import Builders, Case, Tensors, make_case
 from synaptic_mesh.engine.golden_inputs import INTEGERS, Inputs, awkward, awkward_values, floats, integer_pairs, pairs
 from synaptic_mesh.engine.initializers import random_u32, uniform
 from synaptic_mesh.engine.ir import DType, Shape
@@ -30,24 +31,34 @@ from synaptic_mesh.engine.trace import (
 )
 
 
-def primitive_cases() -> Iterator[Case]:
-    """Yield them, always the same."""
-    yield make_case("elementwise", _elementwise, pairs())
-    yield make_case("integers", _integers, integer_pairs())
-    yield make_case("conversions", _conversions, _conversion_inputs())
-    yield make_case(
-        "extents", _extents, {f"x{n}": floats(f"extents/{n}", (n,)) for n in (0, 1, 2, 3, 4, 5, 7, 8, 17, 33)}
-    )
-    yield make_case("reductions", _reductions, _reduction_inputs())
-    yield make_case("sums", _sums, {f"x{i}": floats(f"sum/{i}", s) for i, s in enumerate(REDUCE_SHAPES)})
-    yield make_case("movement", _movement, {"x": awkward("movement", (3, 5, 7)), "v": awkward("movement/v", (5,))})
-    yield make_case("matmul", _matmuls, _matmul_inputs())
-    yield make_case("indexing", _indexing, _indexing_inputs(0, 6))
+def primitive_cases() -> Builders:
+    """Return what makes each of them, by name, always the same."""
+    builders: Builders = {
+        "elementwise": lambda: make_case("elementwise", _elementwise, pairs()),
+        "integers": lambda: make_case("integers", _integers, integer_pairs()),
+        "conversions": lambda: make_case("conversions", _conversions, _conversion_inputs()),
+        "extents": lambda: make_case("extents", _extents, {f"x{n}": floats(f"extents/{n}", (n,)) for n in EXTENTS}),
+        "reductions": lambda: make_case("reductions", _reductions, _reduction_inputs()),
+        "sums": lambda: make_case("sums", _sums, {f"x{i}": floats(f"sum/{i}", s) for i, s in enumerate(REDUCE_SHAPES)}),
+        "movement": lambda: make_case(
+            "movement", _movement, {"x": awkward("movement", (3, 5, 7)), "v": awkward("movement/v", (5,))}
+        ),
+        "matmul": lambda: make_case("matmul", _matmuls, _matmul_inputs()),
+        "indexing": lambda: make_case("indexing", _indexing, _indexing_inputs(0, 6)),
+    }
     for kind, function in INDEXING.items():
         for fault, low, high in (("low", -1, 6), ("least", -(2**31), 6), ("high", 0, 7)):
-            yield make_case(f"{kind}_{fault}", function, _indexing_inputs(low, high))
-    yield make_case("unused_index", _unused_index, _indexing_inputs(0, 7))
-    yield make_case("not_finite", lambda x: {"y": x}, {"x": awkward("not_finite", (9,))}, checked=["y"])
+            name, inputs = f"{kind}_{fault}", partial(_indexing_inputs, low, high)
+            builders[name] = partial(_make, name, function, inputs)
+    builders["unused_index"] = lambda: make_case("unused_index", _unused_index, _indexing_inputs(0, 7))
+    builders["not_finite"] = lambda: make_case(
+        "not_finite", lambda x: {"y": x}, {"x": awkward("not_finite", (9,))}, checked=["y"]
+    )
+    return builders
+
+
+def _make(name: str, function: Callable[..., Tensors], inputs: Callable[[], Inputs]) -> Case:
+    return make_case(name, function, inputs())
 
 
 EXTENTS = (0, 1, 2, 3, 4, 5, 7, 8, 17, 33)

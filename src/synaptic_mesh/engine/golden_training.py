@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from synaptic_mesh.engine.functions.normalization import layer_norm
 from synaptic_mesh.engine.functions.pooling import max_pool
 from synaptic_mesh.engine.functions.random import dropout, stream_key
 from synaptic_mesh.engine.functions.recurrence import LstmWeights, lstm
-from synaptic_mesh.engine.golden_case import Case, Tensors
+from synaptic_mesh.engine.golden_case import Builders, Case, Tensors
 from synaptic_mesh.engine.golden_inputs import Inputs, floats
 from synaptic_mesh.engine.initializers import random_u32, uniform
 from synaptic_mesh.engine.ir import Shape
@@ -25,14 +25,22 @@ from synaptic_mesh.engine.optimizers import SGD, AdamW, Momentum, Optimizer, ini
 from synaptic_mesh.engine.trace import Spec, Tensor, matmul, sigmoid, spec_of, tanh
 
 
-def training_cases() -> Iterator[Case]:
-    """Yield them, always the same."""
-    yield _classifier("classifier_sgd", SGD(0.05), hidden=True)
-    yield _classifier("linear_adamw", AdamW(0.01), hidden=False)
-    yield _regressor("regressor_momentum", Momentum(0.05, 0.9))
-    yield _step("convolutional_sgd", SGD(0.05), _convolutional_loss, CONVOLUTIONAL, _image_batch())
-    yield _step("recurrent_momentum", Momentum(0.05, 0.9), _recurrent_loss, RECURRENT, _sequence_batch())
-    yield _step("transformer_adamw", AdamW(0.01), _transformer_loss, TRANSFORMER, _token_batch())
+def training_cases() -> Builders:
+    """Return what makes each of them, by name, always the same."""
+    return {
+        "classifier_sgd": lambda: _classifier("classifier_sgd", SGD(0.05), hidden=True),
+        "linear_adamw": lambda: _classifier("linear_adamw", AdamW(0.01), hidden=False),
+        "regressor_momentum": lambda: _regressor("regressor_momentum", Momentum(0.05, 0.9)),
+        "convolutional_sgd": lambda: _step(
+            "convolutional_sgd", SGD(0.05), _convolutional_loss, CONVOLUTIONAL, _image_batch()
+        ),
+        "recurrent_momentum": lambda: _step(
+            "recurrent_momentum", Momentum(0.05, 0.9), _recurrent_loss, RECURRENT, _sequence_batch()
+        ),
+        "transformer_adamw": lambda: _step(
+            "transformer_adamw", AdamW(0.01), _transformer_loss, TRANSFORMER, _token_batch()
+        ),
+    }
 
 
 CONVOLUTIONAL: dict[str, Shape] = {"w": (4, 1, 3, 3), "b": (4,), "v": (36, 5), "c": (5,)}

@@ -12,9 +12,7 @@ import ctypes
 import itertools
 import mmap
 import platform
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,18 +28,13 @@ from synaptic_mesh.engine.abi import (
     INIT_EXPORT,
     NATIVE_EMITTER_VERSION,
     RUN_EXPORT,
-    Slot,
 )
-from synaptic_mesh.engine.backend import Trust
-from synaptic_mesh.engine.golden import check_backend
 from synaptic_mesh.engine.ir import Graph
-from synaptic_mesh.engine.limits import admit
 from synaptic_mesh.engine.native.profile import Profile, supported_profiles
-from synaptic_mesh.engine.serialize import graph_digest
-from synaptic_mesh.engine.verify import verify
 from synaptic_mesh.workers.arena_program import ArenaProgram
+from synaptic_mesh.workers.compiling_backend import CompilingBackend, cached_slots
 from synaptic_mesh.workers.pool import SharedRun, check_threads, word_view
-from synaptic_mesh.workers.program_cache import CachedProgram, CachedSlot, ProgramCache, program_key
+from synaptic_mesh.workers.program_cache import CachedProgram, ProgramCache, program_key
 
 try:
     import llvmlite
@@ -49,8 +42,6 @@ try:
 except (ImportError, OSError):  # OSError: the package is there, its shared library does not load
     llvm = None
 
-OBJECTS_KEPT_MAX = 64
-"""Linked objects a backend keeps, so that a second program for the same graph costs only an arena."""
 LLVM_LEVEL = 2
 """Optimisation of LLVM's code generator; no passes over the text run before it."""
 NARROW_CPUS = ("znver4",)
@@ -92,26 +83,26 @@ class Loaded(NamedTuple):
     assist: Any = None
 
 
-class NativeBackend:
-    """Executes graphs as machine code. Exact only after `qualify` found the golden vectors' bits on this machine.
+class NativeBackend(CompilingBackend[Loaded, "NativeProgram"]):
+    """Executes graphs as machine code. Exact only after the golden vectors gave the right bits on this machine.
 
     Threads may share a backend; each program belongs to one thread at a time. `profile`: one of `host_profiles()`.
     `threads`: how many may work on one large product; the bits do not depend on it.
     """
 
     name = "native"
+    compiler = "LLVM"
+    refusals = (RuntimeError,)
 
     def __init__(self, cache: ProgramCache | None = None, profile: Profile | None = None, threads: int = 1) -> None:
         self.profile = profile or host_profiles()[0]
         self.threads = check_threads(threads)
         require_llvm()
-        self.trust = Trust.TOLERANT
-        self.cache = cache
+        super().__init__(cache)
+        self.makes = f"native {self.profile.name} code"
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
         self._linker = llvm.create_lljit_compiler(self.machine())
-        self._loaded: OrderedDict[Digest, Loaded] = OrderedDict()
-        self._lock = threading.Lock()
         self._numbers = itertools.count()
 
     def machine(self) -> Any:
@@ -121,68 +112,26 @@ class NativeBackend:
             cpu=self.profile.cpu, features="", opt=LLVM_LEVEL, codemodel="jitdefault", jit=True
         )
 
-    def qualify(self) -> None:
-        """Run the golden vectors; afterwards `trust` is EXACT. Raises ResourceError naming the first that differ."""
-        failures = check_backend(self)
-        if failures:
-            raise ResourceError(
-                f"native {self.profile.name} code computes {len(failures)} golden vectors differently here, so it is "
-                "not used: " + "; ".join(failures[:3])
-            )
-        self.trust = Trust.EXACT
+    def program(self, graph: Graph, code: Loaded) -> "NativeProgram":
+        """Return a new arena for `code`. Raises ResourceError when there is no memory for it."""
+        return NativeProgram(graph, code)
 
-    def compile(self, graph: Graph) -> "NativeProgram":
-        """Return a program for `graph`, its inputs zero. Raises LocalError when the graph breaks the IR's law or the
-        admission limits, ResourceError when the machine has no memory for it."""
-        return NativeProgram(graph, self.load(graph))
-
-    def load(self, graph: Graph) -> Loaded:
-        """Return the linked code of `graph`: from memory, from the cache, or newly built."""
-        digest = graph_digest(graph)
-        with self._lock:
-            loaded = self._loaded.get(digest)
-            if loaded is None:
-                verify(graph)
-                admit(graph)
-                loaded = self._loaded[digest] = self._from_cache(digest) or self._build(graph, digest)
-                if len(self._loaded) > OBJECTS_KEPT_MAX:
-                    self._loaded.popitem(last=False)
-            else:
-                self._loaded.move_to_end(digest)
-            return loaded
-
-    def _from_cache(self, digest: Digest) -> Loaded | None:
-        if self.cache is None:
-            return None
-        key = self._key(digest)
-        layout = self.cache.load(key)
-        if layout is None:
-            return None
-        try:
-            return self._link(layout)
-        except RuntimeError as error:
-            self.cache.discard(key, f"LLVM refused it: {error}")
-            return None
-
-    def _build(self, graph: Graph, digest: Digest) -> Loaded:
+    def _generate(self, graph: Graph) -> tuple[CachedProgram, Loaded]:
         from synaptic_mesh.engine.native.compiler import compile_native  # not needed for what the cache holds
 
         compiled = compile_native(graph, self.profile, self.threads)
         layout = CachedProgram(
             wasm=b"",
             native=self.assemble(compiled.text),
-            inputs=_cached_slots(compiled.inputs),
-            outputs=_cached_slots(compiled.outputs),
+            inputs=cached_slots(compiled.inputs),
+            outputs=cached_slots(compiled.outputs),
             arena_bytes=compiled.arena_bytes,
             threads=compiled.threads,
         )
         try:
-            loaded = self._link(layout)
+            return layout, self._open(layout)
         except RuntimeError as error:
             raise ResourceError(f"LLVM could not load its own code, so use wasm here: {error}") from None
-        if self.cache is not None:
-            self.cache.store(self._key(digest), layout)
-        return loaded
 
     def assemble(self, text: str) -> bytes:
         """Return the object of a module's text."""
@@ -192,7 +141,7 @@ class NativeBackend:
         """Return the assembly of a module's text, for people."""
         return str(self.machine().emit_assembly(llvm.parse_assembly(text)))
 
-    def _link(self, layout: CachedProgram) -> Loaded:
+    def _open(self, layout: CachedProgram) -> Loaded:
         """Return callable code. Raises RuntimeError for an object that LLVM does not accept."""
         shared = layout.threads > 1
         builder = llvm.JITLibraryBuilder().add_object_img(layout.native)
@@ -210,13 +159,14 @@ class NativeBackend:
 
 
 def open_native_backend(
-    cache_directory: Path | None = None, profile: Profile | None = None, threads: int = 1
+    cache_directory: Path | None = None, profile: Profile | None = None, threads: int = 1, *, on_demand: bool = False
 ) -> NativeBackend:
-    """Return a qualified backend, with a program cache if a directory is given. Raises LocalError without llvmlite or
-    for an impossible number of threads, ResourceError when it fails the golden vectors."""
+    """Return a qualified backend, with a program cache if a directory is given; `on_demand`: one that is qualified for
+    an operation when it first meets it. Raises LocalError without llvmlite or for an impossible number of threads,
+    ResourceError when it fails the golden vectors."""
     require_llvm()
     backend = NativeBackend(ProgramCache(cache_directory) if cache_directory is not None else None, profile, threads)
-    backend.qualify()
+    backend.qualify_on_demand() if on_demand else backend.qualify()
     return backend
 
 
@@ -270,7 +220,3 @@ def allocate(size: int) -> Array:
     memory: Array = np.frombuffer(block, np.uint8)
     start = -memory.ctypes.data % HUGE_PAGE_BYTES if huge else 0
     return memory[start : start + size]
-
-
-def _cached_slots(slots: Mapping[str, Slot]) -> dict[str, CachedSlot]:
-    return {name: CachedSlot(slot.offset, slot.shape, slot.dtype.value) for name, slot in slots.items()}

@@ -27,13 +27,13 @@ class SwitchingBackend:
 
     name = "wasm, then native"
 
-    def __init__(self, wasm: WasmBackend, cache_directory: Path | None = None) -> None:
+    def __init__(self, wasm: WasmBackend, cache_directory: Path | None = None, on_demand: bool = False) -> None:
         self.wasm = wasm
         self.trust: Trust = wasm.trust
         """That of WebAssembly; native code is used only once it is exact."""
         self.native_problem = ""
         self._compiler = ThreadPoolExecutor(1, thread_name_prefix="native-compiler")
-        self._native = self._compiler.submit(_open_native, cache_directory)
+        self._native = self._compiler.submit(_open_native, cache_directory, on_demand)
 
     def compile(self, graph: Graph) -> "SwitchingProgram":
         """Return a program for `graph` that runs at once. Raises as `WasmBackend.compile` does, and LocalError after
@@ -64,15 +64,17 @@ class SwitchingBackend:
         self.close()
 
 
-def _open_native(cache_directory: Path | None) -> "NativeBackend":
+def _open_native(cache_directory: Path | None, on_demand: bool) -> "NativeBackend":
     from synaptic_mesh.workers.native_runtime import open_native_backend
 
-    return open_native_backend(cache_directory)
+    return open_native_backend(cache_directory, on_demand=on_demand)
 
 
-def open_switching_backend(cache_directory: Path | None = None) -> SwitchingBackend:
-    """Return a backend whose WebAssembly is qualified and whose native half is being prepared."""
-    return SwitchingBackend(open_wasm_backend(cache_directory), cache_directory)
+def open_switching_backend(cache_directory: Path | None = None, *, on_demand: bool = False) -> SwitchingBackend:
+    """Return a backend whose WebAssembly is qualified, at once or `on_demand`, and whose native half is being prepared
+    in the same way."""
+    wasm = open_wasm_backend(cache_directory, on_demand=on_demand)
+    return SwitchingBackend(wasm, cache_directory, on_demand)
 
 
 class SwitchingProgram:

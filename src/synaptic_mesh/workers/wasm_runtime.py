@@ -8,9 +8,7 @@ Where threads share large products, each has an instance of its own, and the mem
 
 import ctypes
 import os
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,21 +30,13 @@ from synaptic_mesh.engine.abi import (
     PAGE_BYTES,
     RUN_EXPORT,
     WASM_EMITTER_VERSION,
-    Slot,
 )
-from synaptic_mesh.engine.backend import Trust
-from synaptic_mesh.engine.golden import check_backend
 from synaptic_mesh.engine.ir import Graph
-from synaptic_mesh.engine.limits import admit
-from synaptic_mesh.engine.serialize import graph_digest
-from synaptic_mesh.engine.verify import verify
 from synaptic_mesh.workers.arena_program import ArenaProgram
+from synaptic_mesh.workers.compiling_backend import CompilingBackend, cached_slots
 from synaptic_mesh.workers.float_environment import is_default, restore_default
 from synaptic_mesh.workers.pool import SharedRun, check_threads, word_view
-from synaptic_mesh.workers.program_cache import CachedProgram, CachedSlot, ProgramCache, program_key
-
-MODULES_KEPT_MAX = 64
-"""Compiled modules a backend keeps, so that a second program for the same graph costs only an instance."""
+from synaptic_mesh.workers.program_cache import CachedProgram, ProgramCache, program_key
 
 
 class Loaded(NamedTuple):
@@ -56,68 +46,31 @@ class Loaded(NamedTuple):
     layout: CachedProgram
 
 
-class WasmBackend:
-    """Executes graphs as WebAssembly. Exact only after `qualify` found the golden vectors' bits on this machine.
+class WasmBackend(CompilingBackend[Loaded, "WasmProgram"]):
+    """Executes graphs as WebAssembly. Exact only after the golden vectors gave the right bits on this machine.
 
     Threads may share a backend; each program belongs to one thread at a time. `threads`: how many may work on one large
     product; the bits do not depend on it.
     """
 
     name = "wasm"
+    makes = "WebAssembly"
+    compiler = "wasmtime"
+    refusals = (wasmtime.WasmtimeError,)
 
     def __init__(self, cache: ProgramCache | None = None, threads: int = 1) -> None:
+        super().__init__(cache)
         self.threads = check_threads(threads)
-        self.trust = Trust.TOLERANT
-        self.cache = cache
         self._engine = wasmtime.Engine(_config(threads))
-        self._loaded: OrderedDict[Digest, Loaded] = OrderedDict()
-        self._lock = threading.Lock()
 
-    def qualify(self) -> None:
-        """Run the golden vectors; afterwards `trust` is EXACT. Raises ResourceError naming the first that differ."""
-        failures = check_backend(self)
-        if failures:
-            raise ResourceError(
-                f"WebAssembly computes {len(failures)} golden vectors differently here, so it is not used: "
-                + "; ".join(failures[:3])
-            )
-        self.trust = Trust.EXACT
+    def program(self, graph: Graph, code: Loaded) -> "WasmProgram":
+        """Return a new instance of `code`. Raises ResourceError when there is no memory for it."""
+        return WasmProgram(graph, code, self._engine)
 
-    def compile(self, graph: Graph) -> "WasmProgram":
-        """Return a program for `graph`, its inputs zero. Raises LocalError when the graph breaks the IR's law or the
-        admission limits, ResourceError when the machine has no memory for it."""
-        loaded = self.load(graph)
-        return WasmProgram(graph, loaded, self._engine)
+    def _open(self, layout: CachedProgram) -> Loaded:
+        return Loaded(wasmtime.Module.deserialize(self._engine, layout.native), layout)
 
-    def load(self, graph: Graph) -> Loaded:
-        """Return the compiled module of `graph`: from memory, from the cache, or newly built."""
-        digest = graph_digest(graph)
-        with self._lock:
-            loaded = self._loaded.get(digest)
-            if loaded is None:
-                verify(graph)
-                admit(graph)
-                loaded = self._loaded[digest] = self._from_cache(digest) or self._build(graph, digest)
-                if len(self._loaded) > MODULES_KEPT_MAX:
-                    self._loaded.popitem(last=False)
-            else:
-                self._loaded.move_to_end(digest)
-            return loaded
-
-    def _from_cache(self, digest: Digest) -> Loaded | None:
-        if self.cache is None:
-            return None
-        key = self._key(digest)
-        layout = self.cache.load(key)
-        if layout is None:
-            return None
-        try:
-            return Loaded(wasmtime.Module.deserialize(self._engine, layout.native), layout)
-        except wasmtime.WasmtimeError as error:
-            self.cache.discard(key, f"wasmtime refused it: {error}")
-            return None
-
-    def _build(self, graph: Graph, digest: Digest) -> Loaded:
+    def _generate(self, graph: Graph) -> tuple[CachedProgram, Loaded]:
         from synaptic_mesh.engine.wasm.compiler import compile_graph  # not needed for what the cache holds
 
         compiled = compile_graph(graph, self.threads)
@@ -125,24 +78,23 @@ class WasmBackend:
         layout = CachedProgram(
             wasm=compiled.wasm,
             native=bytes(module.serialize()) if self.cache is not None else b"",
-            inputs=_cached_slots(compiled.inputs),
-            outputs=_cached_slots(compiled.outputs),
+            inputs=cached_slots(compiled.inputs),
+            outputs=cached_slots(compiled.outputs),
             arena_bytes=compiled.arena_bytes,
             threads=compiled.threads,
         )
-        if self.cache is not None:
-            self.cache.store(self._key(digest), layout)
-        return Loaded(module, layout)
+        return layout, Loaded(module, layout)
 
     def _key(self, graph: Digest) -> Digest:
         return program_key(graph, f"emitter {WASM_EMITTER_VERSION}", _library(), f"speed, {self.threads} threads")
 
 
-def open_wasm_backend(cache_directory: Path | None = None, threads: int = 1) -> WasmBackend:
-    """Return a qualified backend, with a program cache if a directory is given. Raises ResourceError when it fails the
-    golden vectors, LocalError for an impossible number of threads."""
+def open_wasm_backend(cache_directory: Path | None = None, threads: int = 1, *, on_demand: bool = False) -> WasmBackend:
+    """Return a qualified backend, with a program cache if a directory is given; `on_demand`: one that is qualified for
+    an operation when it first meets it. Raises ResourceError when it fails the golden vectors, LocalError for an
+    impossible number of threads."""
     backend = WasmBackend(ProgramCache(cache_directory) if cache_directory is not None else None, threads)
-    backend.qualify()
+    backend.qualify_on_demand() if on_demand else backend.qualify()
     return backend
 
 
@@ -278,7 +230,3 @@ def _library() -> str:
     take as long as loading a dozen programs."""
     status = os.stat(wasmtime_library._name)
     return f"wasmtime {status.st_size} {status.st_mtime_ns}"
-
-
-def _cached_slots(slots: Mapping[str, Slot]) -> dict[str, CachedSlot]:
-    return {name: CachedSlot(slot.offset, slot.shape, slot.dtype.value) for name, slot in slots.items()}
