@@ -137,6 +137,7 @@ class Mesh:
                     self.queue.append((index, collab.Failed(key, "no engine here")))
                 case node.CommitExecuted():
                     self.commits[index].append(effect.state_root)
+                    self.applied[index] += effect.transactions
                 case node.Dropped():
                     self.dropped += index in HONEST
                 case node.LedgerNote(event):
@@ -145,7 +146,7 @@ class Mesh:
     def note(self, index: int, event: Any) -> None:
         if index == 0 and type(event).__name__ == "TransactionApplied":
             self.refused += not event.accepted
-            self.applied[0] += event.accepted
+            self.applied[0] -= not event.accepted
 
     def send(self, sender: int, peer: PeerId | None, topic: str, payload: bytes) -> None:
         if sender == ROGUE:

@@ -32,7 +32,7 @@ from synaptic_mesh.node.directory import read_node
 from synaptic_mesh.node.submitter import Finished
 from synaptic_mesh.storage.incarnation import next_incarnation
 
-TICK_S = 0.005
+TICK_S = 0.01
 LINK_S = 20.0
 DRAIN_S = 60.0
 SAMPLES = 50_000

@@ -292,7 +292,8 @@ class Assembly:
                     votes[verified.id] = VoteNote(verified.transaction, data)
         commit = committed.commit
         nonce = self.ledger.account(self._peer).nonce
-        events = self.ledger.apply(OrderedCommit(commit.index, commit.timestamp_ms, tuple(transactions)))
+        authors = tuple(sorted({self._committee.peers[block.header.author] for block in committed.blocks}))
+        events = self.ledger.apply(OrderedCommit(commit.index, commit.timestamp_ms, tuple(transactions), authors))
         for block in committed.blocks:
             self._checks.forget(block.transactions)
         applied = [event for event in events if isinstance(event, ledger_events.TransactionApplied)]

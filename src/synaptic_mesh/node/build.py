@@ -27,12 +27,12 @@ def build_assembly(
     works: bool,
     incarnation: int,
     verify_block: Verify | None = None,
-    checks_elsewhere: bool = False,
+    checking_processes: int = 0,
 ) -> Assembly:
     """Return the machine of one node: a validator when genesis lists its key, an observer otherwise.
 
     incarnation: grows at every start. verify_block: a memo of admission that several simulated nodes share.
-    checks_elsewhere: the shell answers CheckSignatures; otherwise signatures are checked where they are needed.
+    checking_processes: how many answer the shell's CheckSignatures; with 0 signatures are checked where needed.
     """
     committee = genesis_committee(genesis)
     network = network_id(genesis)
@@ -55,7 +55,7 @@ def build_assembly(
         core,
         Ledger(genesis, judge=lambda evidence: check_evidence_untrusted(evidence, committee, network).peer),
         Outbox(key, network, committee.epoch),
-        Checks(network, committee.epoch, elsewhere=checks_elsewhere),
+        Checks(network, committee.epoch, checking_processes),
         verify_block or Admission(committee, network, parent_stake=rules.parent_stake).verify_untrusted,
         lambda: new_participant(key, validator=author is not None, worker=works),
     )

@@ -1,9 +1,10 @@
 """Every signature checked once: verdicts on transactions, from their arrival to their execution.
 
 A transaction is seen several times: when its client hands it in, in the blocks of peers, in the commit that runs it.
-`want` decodes what is new and puts its signature in line; `verdict` gives what came out. Checking may take place
-elsewhere: then `take_rows` gives what is to be checked, and `answered` brings the result. Small numbers are checked at
-once, since asking another process would take longer.
+`want` decodes what is new and puts its signature in line; `verdict` gives what came out. Checking may take place in
+other processes: then `take_rows` gives what is to be checked, and `answered` brings the result. Small numbers are
+checked at once, since asking another process would take longer; under load few questions are under way at a time, so
+that they grow instead of becoming more.
 """
 
 from collections.abc import Iterable
@@ -24,12 +25,12 @@ Verdict = VerifiedTransaction | str
 
 
 class Checks:
-    """Verdicts of one network and epoch. `elsewhere`: rows are taken by `take_rows`; otherwise nothing ever waits."""
+    """Verdicts of one network and epoch. `processes` check what `take_rows` gives; with none of them nothing waits."""
 
-    def __init__(self, network: NetworkId, epoch: int, *, elsewhere: bool = False) -> None:
+    def __init__(self, network: NetworkId, epoch: int, processes: int = 0) -> None:
         self._network = network
         self._epoch = epoch
-        self._elsewhere = elsewhere
+        self._processes = processes
         self._known: dict[bytes, Verdict] = {}
         self._waiting: dict[bytes, VerifiedTransaction] = {}
         self._gathered: list[tuple[bytes, bytes]] = []  # transaction, row
@@ -58,15 +59,15 @@ class Checks:
                 self._know(data, str(error))
                 continue
             self._gathered.append((data, row))
-        if not self._elsewhere or len(self._gathered) <= AT_ONCE_MAX:
+        if not self._processes or len(self._gathered) <= AT_ONCE_MAX:
             gathered, self._gathered = self._gathered, []
             self._settle([data for data, _ in gathered], check_rows(b"".join([row for _, row in gathered])))
             return self._token
         return self._token + 1
 
     def take_rows(self) -> CheckSignatures | None:
-        """What is to be checked elsewhere now, if anything is."""
-        if not self._gathered:
+        """What is to be checked elsewhere now, if anything is: one question for each process, and one behind it."""
+        if not self._gathered or len(self._asked) >= 2 * self._processes:
             return None
         gathered, self._gathered = self._gathered, []
         self._token += 1

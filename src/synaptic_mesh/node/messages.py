@@ -183,7 +183,7 @@ class CommitExecuted(msgspec.Struct, frozen=True):
 
 
 class LedgerNote(msgspec.Struct, frozen=True):
-    """For the operator: something the ledger reported."""
+    """For the operator: something the ledger reported. Accepted transactions are not noted one by one."""
 
     event: LedgerEvent
 

@@ -93,11 +93,11 @@ def assemble(
         files.settings.pacing,
         works=files.settings.works,
         incarnation=incarnation,
-        checks_elsewhere=files.settings.signature_processes > 0,
+        checking_processes=files.settings.signature_processes,
     )
 
     def new_computer() -> Computer:
-        backend = open_backend(files.settings.backend, directory / "cache")
+        backend = open_backend(files.settings.backend, directory / "cache", on_demand=False)
         return ComputeShell(backend, get_blob, blobs.put, semantics_id(), strategy)
 
     log = WriteAheadLog(directory / "log")

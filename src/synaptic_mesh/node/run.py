@@ -5,6 +5,7 @@ first exception from anywhere ends the node: a replica that met a bug must not g
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -94,12 +95,13 @@ class Node:
         self._computing: dict[bytes, Future[Computed | Failed]] = {}
         self._ended: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._armed_ms = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="compute")
         self._computer: Computer | None = None
         self._group: asyncio.TaskGroup | None = None
         self._linked: frozenset[PeerId] = frozenset()
         self._feeding = False
-        self._waiting: list[Event] = []
+        self._waiting: deque[Event] = deque()
 
     def stop(self) -> None:
         """Ask the node to end in order. May be called more than once."""
@@ -172,7 +174,7 @@ class Node:
         self._feeding = True
         try:
             while self._waiting:
-                self._carry_out(self.assembly.handle(self._waiting.pop(0), self._clock.now_ms()))
+                self._carry_out(self.assembly.handle(self._waiting.popleft(), self._clock.now_ms()))
         except Exception as error:  # the node ends; `run` raises it
             self._fail(error)
         finally:
@@ -184,13 +186,19 @@ class Node:
             self._ended.set_exception(error)
 
     def _arm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """See to it that a timer rings no later than the next deadline. One that rings too early does no harm, so it is
+        left alone when the deadline has moved away, as it does with most events.
+        """
         deadline_ms = self.assembly.deadline_ms()
-        if deadline_ms is not None and self._ended is not None and not self._ended.done():
-            delay_s = max(deadline_ms - self._clock.now_ms(), 0) / 1_000
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_deadline)
+        if deadline_ms is None or self._ended is None or self._ended.done():
+            return
+        if self._timer is not None:
+            if self._armed_ms <= deadline_ms:
+                return
+            self._timer.cancel()
+        delay_s = max(deadline_ms - self._clock.now_ms(), 0) / 1_000
+        self._armed_ms = deadline_ms
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_deadline)
 
     def _on_deadline(self) -> None:
         self._timer = None
