@@ -124,7 +124,7 @@ def draw_plan(seed: int, settings: Settings) -> Plan:
         is_two_delay,
         link,
         DiskSettings(rng.choice((0, 2, 8)), rng.choice((0, 10, 40))),
-        ClientSettings(every_ms=rng.choice((30, 60, 200))),
+        ClientSettings(every_ms=rng.choice((60, 150, 400))),
         tuple(rng.randint(-SKEW_MS_MAX, SKEW_MS_MAX) for _ in range(count)),
         rng.choice((0, 20, 300)),
         rng.choice((16, 30, 60)),

@@ -26,7 +26,13 @@ class Role(IntEnum):
 
 
 PUPPETS = (Role.EQUIVOCATING, Role.WITHHOLDING, Role.SILENT, Role.GARBAGE, Role.JUMPING)
-ROLES = (*PUPPETS * 2, Role.EQUIVOCATING, *(Role.AMNESIAC, Role.TWINS, Role.FORGETFUL, Role.AMNESIAC) * 3)
+ROLES = (
+    *PUPPETS * 2,
+    Role.EQUIVOCATING,
+    *(Role.AMNESIAC,) * 5,
+    *(Role.TWINS,) * 3,
+    *(Role.FORGETFUL,) * 4,
+)
 """Roles, as often as they are drawn: puppets have the habits of one another, so each of them is drawn less."""
 STRENGTHS = (10, 30, 60, 100)
 """Percent of its rounds in which a puppet does what its role says."""
