@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from synaptic_mesh.base.codec import decode_untrusted, encode
 from synaptic_mesh.base.ids import PeerId
@@ -12,6 +13,8 @@ from synaptic_mesh.consensus.block import BlockRef
 from synaptic_mesh.consensus.linearizer import commit_digest
 from synaptic_mesh.consensus.messages import Commit, Committed
 from synaptic_mesh.identity.keys import KeyPair
+from synaptic_mesh.ledger.economics import Economics
+from synaptic_mesh.ledger.events import RewardsPaid
 from synaptic_mesh.ledger.genesis import GenesisAccount, GenesisValidator, genesis_of, network_id
 from synaptic_mesh.ledger.signing import sign_transaction, verify_transaction_untrusted
 from synaptic_mesh.ledger.transactions import JoinJob, LeaveJob, Transaction, Transfer
@@ -24,6 +27,7 @@ from synaptic_mesh.node.messages import (
     TRANSACTIONS_PER_MESSAGE_MAX,
     Dropped,
     Effect,
+    LedgerNote,
     PeerUp,
     Received,
     SendMessage,
@@ -137,3 +141,13 @@ def test_an_action_that_came_before_its_turn_is_not_taken_for_done() -> None:
     node._execute(committed(1, first, *other), 1)
     waiting = {nonce: pending.action for nonce, pending in node._outbox._pending.items()}
     assert waiting == {2: JoinJob(bytes(32)), 3: LeaveJob(bytes(32))}
+
+
+def test_who_made_the_blocks_of_a_commit_is_paid() -> None:
+    genesis = replace(GENESIS, economics=Economics(fee_flat=100, reward_commits=1))
+    node = build_assembly(VALIDATORS[1], genesis, PacingSettings(), works=True, incarnation=1)
+    node.start([], 0)
+    joining = Transaction(network_id(genesis), 0, WORKER.peer_id, 0, JoinJob(bytes(32)))
+    node._execute(committed(1, sign_transaction(WORKER, joining)), 1)
+    (paid,) = [e.event for e in node._effects if isinstance(e, LedgerNote) and isinstance(e.event, RewardsPaid)]
+    assert paid.shares == ((VALIDATORS[0].peer_id, 100),)  # author 0 alone
