@@ -19,10 +19,11 @@ def is_installed(name: str) -> bool:
     return name not in EXTRAS or find_spec(EXTRAS[name]) is not None
 
 
-def open_backend(name: str, cache: Path | None = None, *, on_demand: bool = True) -> Backend:
+def open_backend(name: str, cache: Path | None = None, *, on_demand: bool = True, threads: int = 1) -> Backend:
     """Return the backend `name`, qualified on this machine; "auto" is wasm at once and native as soon as it is ready,
     where llvmlite is installed. `cache` keeps compiled programs between processes. `on_demand`: the golden vectors of
-    an operation run before the first graph that holds it is compiled, and not all at once here.
+    an operation run before the first graph that holds it is compiled, and not all at once here. `threads`: how many
+    may work on one large product; no bit depends on it.
 
     Raises LocalError for an unknown name, and for "native" where llvmlite is not installed; ResourceError when its
     bits differ from the golden vectors here.
@@ -32,17 +33,17 @@ def open_backend(name: str, cache: Path | None = None, *, on_demand: bool = True
     if name == "wasm":
         from synaptic_mesh.workers.wasm_runtime import open_wasm_backend  # wasmtime takes its time to import
 
-        return open_wasm_backend(cache, on_demand=on_demand)
+        return open_wasm_backend(cache, threads, on_demand=on_demand)
     if name == "native":
         from synaptic_mesh.workers.native_runtime import open_native_backend  # llvmlite is an extra
 
-        return open_native_backend(cache, on_demand=on_demand)
+        return open_native_backend(cache, threads=threads, on_demand=on_demand)
     if name == AUTO:
         from synaptic_mesh.workers.switching import open_switching_backend
 
         if is_installed("native"):
-            return open_switching_backend(cache, on_demand=on_demand)
-        return open_backend("wasm", cache, on_demand=on_demand)
+            return open_switching_backend(cache, threads, on_demand=on_demand)
+        return open_backend("wasm", cache, on_demand=on_demand, threads=threads)
     raise LocalError(f"backend {name!r} is not known; choose {', '.join(BACKENDS)} or {AUTO}")
 
 

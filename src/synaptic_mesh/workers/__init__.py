@@ -1,6 +1,7 @@
 """Layer 5, shell: executing graphs and tasks. The runtime behind the engine's pure half.
 
 wasm_runtime        compiles graphs to WebAssembly and runs them in wasmtime; exact only after the golden vectors passed
+wasm_engine         wasmtime's settings, and its pool for many instances
 native_runtime      compiles graphs with LLVM to machine code, where llvmlite is installed; exact on the same condition
 switching           starts in wasmtime and goes on in machine code once that is compiled
 pool                the threads of this process that help with large kernels

@@ -27,13 +27,15 @@ class SwitchingBackend:
 
     name = "wasm, then native"
 
-    def __init__(self, wasm: WasmBackend, cache_directory: Path | None = None, on_demand: bool = False) -> None:
+    def __init__(
+        self, wasm: WasmBackend, cache_directory: Path | None = None, on_demand: bool = False, threads: int = 1
+    ) -> None:
         self.wasm = wasm
         self.trust: Trust = wasm.trust
         """That of WebAssembly; native code is used only once it is exact."""
         self.native_problem = ""
         self._compiler = ThreadPoolExecutor(1, thread_name_prefix="native-compiler")
-        self._native = self._compiler.submit(_open_native, cache_directory, on_demand)
+        self._native = self._compiler.submit(_open_native, cache_directory, on_demand, threads)
 
     def compile(self, graph: Graph) -> "SwitchingProgram":
         """Return a program for `graph` that runs at once. Raises as `WasmBackend.compile` does, and LocalError after
@@ -64,17 +66,19 @@ class SwitchingBackend:
         self.close()
 
 
-def _open_native(cache_directory: Path | None, on_demand: bool) -> "NativeBackend":
+def _open_native(cache_directory: Path | None, on_demand: bool, threads: int) -> "NativeBackend":
     from synaptic_mesh.workers.native_runtime import open_native_backend
 
-    return open_native_backend(cache_directory, on_demand=on_demand)
+    return open_native_backend(cache_directory, threads=threads, on_demand=on_demand)
 
 
-def open_switching_backend(cache_directory: Path | None = None, *, on_demand: bool = False) -> SwitchingBackend:
+def open_switching_backend(
+    cache_directory: Path | None = None, threads: int = 1, *, on_demand: bool = False
+) -> SwitchingBackend:
     """Return a backend whose WebAssembly is qualified, at once or `on_demand`, and whose native half is being prepared
-    in the same way."""
-    wasm = open_wasm_backend(cache_directory, on_demand=on_demand)
-    return SwitchingBackend(wasm, cache_directory, on_demand)
+    in the same way; both let `threads` work on one large product."""
+    wasm = open_wasm_backend(cache_directory, threads, on_demand=on_demand)
+    return SwitchingBackend(wasm, cache_directory, on_demand, threads)
 
 
 class SwitchingProgram:

@@ -37,6 +37,7 @@ from synaptic_mesh.workers.compiling_backend import CompilingBackend, cached_slo
 from synaptic_mesh.workers.float_environment import is_default, restore_default
 from synaptic_mesh.workers.pool import SharedRun, check_threads, word_view
 from synaptic_mesh.workers.program_cache import CachedProgram, ProgramCache, program_key
+from synaptic_mesh.workers.wasm_engine import new_engine
 
 
 class Loaded(NamedTuple):
@@ -50,7 +51,8 @@ class WasmBackend(CompilingBackend[Loaded, "WasmProgram"]):
     """Executes graphs as WebAssembly. Exact only after the golden vectors gave the right bits on this machine.
 
     Threads may share a backend; each program belongs to one thread at a time. `threads`: how many may work on one large
-    product; the bits do not depend on it.
+    product; the bits do not depend on it. `instances`: reserve room for so many programs at once, which pays beyond
+    about a hundred; 0 asks for each by itself.
     """
 
     name = "wasm"
@@ -58,10 +60,11 @@ class WasmBackend(CompilingBackend[Loaded, "WasmProgram"]):
     compiler = "wasmtime"
     refusals = (wasmtime.WasmtimeError,)
 
-    def __init__(self, cache: ProgramCache | None = None, threads: int = 1) -> None:
+    def __init__(self, cache: ProgramCache | None = None, threads: int = 1, instances: int = 0) -> None:
         super().__init__(cache)
         self.threads = check_threads(threads)
-        self._engine = wasmtime.Engine(_config(threads))
+        self._settings = f"speed, {threads} threads, {'pool' if instances else 'one by one'}"
+        self._engine = new_engine(threads, instances)
 
     def program(self, graph: Graph, code: Loaded) -> "WasmProgram":
         """Return a new instance of `code`. Raises ResourceError when there is no memory for it."""
@@ -86,7 +89,7 @@ class WasmBackend(CompilingBackend[Loaded, "WasmProgram"]):
         return layout, Loaded(module, layout)
 
     def _key(self, graph: Digest) -> Digest:
-        return program_key(graph, f"emitter {WASM_EMITTER_VERSION}", _library(), f"speed, {self.threads} threads")
+        return program_key(graph, f"emitter {WASM_EMITTER_VERSION}", _library(), self._settings)
 
 
 def open_wasm_backend(cache_directory: Path | None = None, threads: int = 1, *, on_demand: bool = False) -> WasmBackend:
@@ -211,17 +214,6 @@ class _RawCall:
             raise ResourceError(f"the module trapped: {trap.message}")
         flags: int = value.i32
         return flags
-
-
-def _config(threads: int) -> wasmtime.Config:
-    """Deterministic features only; no fuel, no epochs: cost follows from static shapes."""
-    config = wasmtime.Config()
-    config.wasm_threads = threads > 1
-    if threads > 1:
-        config.shared_memory = True
-    config.wasm_relaxed_simd = False
-    config.cranelift_opt_level = "speed"
-    return config
 
 
 @cache
