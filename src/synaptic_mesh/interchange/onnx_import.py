@@ -1,6 +1,5 @@
 """ONNX files and models as records and networks. Needs the package onnx (`pip install 'synaptic-mesh[onnx]'`)."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import onnx
 from onnx import helper, numpy_helper
 
 from synaptic_mesh.base.arrays import Array
-from synaptic_mesh.base.digests import hash_bytes
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.trace import Tensor
 from synaptic_mesh.interchange.onnx_operators import (
@@ -21,8 +19,10 @@ from synaptic_mesh.interchange.onnx_operators import (
     trace_model,
 )
 from synaptic_mesh.interchange.onnx_values import NeedStatic, Value
+from synaptic_mesh.interchange.parameter_names import parameter_name
+from synaptic_mesh.interchange.row_chunks import in_chunks
 from synaptic_mesh.models.initial_values import Given
-from synaptic_mesh.models.scope import NAME_CHARACTERS_MAX, Scope
+from synaptic_mesh.models.scope import Scope
 
 FILE_BYTES_MAX = 1 << 31
 TYPE_ATTRIBUTES = ("to", "dtype")
@@ -40,6 +40,16 @@ class OnnxNetwork(msgspec.Struct, frozen=True, eq=False):
 
     def __call__(self, scope: Scope, x: Tensor) -> Tensor:
         """Return output `output`. Raises LocalError naming the node that does not fit."""
+        (entry,) = self.model.inputs
+        rows = entry.shape[0] if entry.shape else None
+        if rows is None or rows == x.shape[0]:
+            return self._trace(scope, x)
+        try:
+            return self._trace(scope, x)
+        except LocalError:  # shapes inside hold the number of rows that the model was exported for
+            return in_chunks(x, rows, lambda part: self._trace(scope, part))
+
+    def _trace(self, scope: Scope, x: Tensor) -> Tensor:
         (entry,) = self.model.inputs
         fixed = fixed_names(self.model)
         values = {entry.name: Value("float32", tensor=x, source=entry.name)}
@@ -90,15 +100,6 @@ def read_model(proto: onnx.ModelProto) -> OnnxModel:
         nodes=tuple(_node(node) for node in graph.node),
         initializers={name: np.asarray(array) for name, array in initializers.items()},
     )
-
-
-def parameter_name(name: str) -> str:
-    """Return a parameter's name for an initializer's: other characters become "_", long ones end in a digest."""
-    clean = re.sub(r"[^A-Za-z0-9_./-]", "_", name)
-    clean = clean if re.match(r"[A-Za-z_]", clean) else f"_{clean}"
-    if len(clean) <= NAME_CHARACTERS_MAX:
-        return clean
-    return f"{clean[: NAME_CHARACTERS_MAX - 9]}-{hash_bytes('SM/onnx-name', name.encode()).hex()[:8]}"
 
 
 def fixed_names(model: OnnxModel) -> set[str]:

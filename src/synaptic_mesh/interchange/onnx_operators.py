@@ -18,6 +18,8 @@ from synaptic_mesh.interchange.onnx_shapes import SHAPES, Handler
 from synaptic_mesh.interchange.onnx_sklearn import SKLEARN
 from synaptic_mesh.interchange.onnx_values import Call, Value
 
+MISFITS = (LocalError, ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError)
+"""What a node that its file got wrong makes a handler, or NumPy, raise."""
 OPSET_MIN, OPSET_MAX = 13, 28
 ML_DOMAIN = "ai.onnx.ml"
 OPERATORS: dict[str, dict[str, Handler]] = {
@@ -107,7 +109,7 @@ def _trace_node(
         if static is not None:
             return [Value(str(static.dtype), array=static)]
         found = OPERATORS[node.domain][node.op](call)
-    except LocalError as error:
+    except MISFITS as error:
         shapes = ", ".join(str(value.shape) for value in inputs if value is not None)
         named = f" {node.name!r}" if node.name else ""
         raise LocalError(f"node {number}{named}: {node.op} of shapes {shapes}: {error}") from None

@@ -1,0 +1,147 @@
+"""torch modules as networks, through torch.export. Needs the package torch (`pip install 'synaptic-mesh[torch]'`).
+
+The module is exported for an example of its rows and read operator by operator (torch_operators.py); its parameters
+keep their names, its buffers are constants. The number of rows stays open where torch can leave it open.
+"""
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from synaptic_mesh.base.arrays import Array
+from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.engine.trace import Tensor
+from synaptic_mesh.interchange.parameter_names import parameter_name
+from synaptic_mesh.interchange.row_chunks import in_chunks
+from synaptic_mesh.interchange.torch_operators import TORCH_OPERATORS, TorchCall
+from synaptic_mesh.models.initial_values import Given
+from synaptic_mesh.models.scope import Scope
+
+
+class TorchNode(msgspec.Struct, frozen=True, eq=False):
+    """One operator: its arguments hold Reference where another node's value stands."""
+
+    name: str
+    op: str
+    arguments: tuple[Any, ...]
+    keywords: dict[str, Any]
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """The value of a node or input."""
+
+    name: str
+
+
+class TorchNetwork(msgspec.Struct, frozen=True, eq=False):
+    """An exported module with one float input, rows first, as a network."""
+
+    nodes: tuple[TorchNode, ...]
+    parameters: dict[str, tuple[str, Array]]
+    """Placeholder -> (parameter's name, values)."""
+    constants: dict[str, Array]
+    entry: str
+    result: Any
+    rows: int | None
+    """The rows that it was exported for, None when their number is open."""
+
+    def __call__(self, scope: Scope, x: Tensor) -> Tensor:
+        """Return the module's (first) result. Raises LocalError naming the operator that does not fit."""
+        if self.rows is None or self.rows == x.shape[0]:
+            return self._trace(scope, x)
+        return in_chunks(x, self.rows, lambda part: self._trace(scope, part))
+
+    def _trace(self, scope: Scope, x: Tensor) -> Tensor:
+        values: dict[str, Any] = {self.entry: x}
+        for placeholder, (name, array) in self.parameters.items():
+            values[placeholder] = scope.parameter(name, array.shape, Given(array))
+        for placeholder, array in self.constants.items():
+            values[placeholder] = scope.builder.array(array)
+        for node in self.nodes:
+            arguments = _resolved(node.arguments, values)
+            keywords = {key: _resolved(value, values) for key, value in node.keywords.items()}
+            call = TorchCall(scope, node.op, arguments, keywords)
+            try:
+                values[node.name] = TORCH_OPERATORS[node.op](call)
+            except LocalError as error:
+                raise LocalError(f"torch operator {node.op} ({node.name}): {error}") from None
+        found = _resolved(self.result, values)
+        if not isinstance(found, Tensor):
+            raise LocalError(f"the module returns {type(found).__name__} and no tensor")
+        return found
+
+
+def torch_network(module: torch.nn.Module, example: Any) -> TorchNetwork:
+    """Return a module as a network. `example`: a tensor or array of rows as the module takes them.
+
+    The module is read as it predicts (in eval mode); batch norm uses its running statistics. Raises LocalError when
+    torch cannot export it, or naming the first operator that is not supported.
+    """
+    rows = example if isinstance(example, torch.Tensor) else torch.as_tensor(np.asarray(example))
+    was_training = module.training
+    module.eval()
+    try:
+        several = rows if len(rows) > 1 else torch.cat([rows, rows])  # torch takes an extent of 1 for a fixed one
+        shapes = ({0: torch.export.Dim.AUTO},)
+        program = torch.export.export(module, (several,), dynamic_shapes=shapes)
+    except Exception as error:  # torch raises many types here; the sentence is what helps
+        raise LocalError(f"torch cannot export {type(module).__name__}: {str(error).splitlines()[0]}") from None
+    finally:
+        module.train(was_training)
+    return _read(program, len(several))
+
+
+def _read(program: Any, rows: int) -> TorchNetwork:
+    signature = program.graph_signature
+    nodes: list[TorchNode] = []
+    result: Any = None
+    for node in program.graph.nodes:
+        if node.op == "call_function":
+            nodes.append(TorchNode(node.name, str(node.target), _plain(node.args), _plain(dict(node.kwargs))))
+        elif node.op == "output":
+            result = _plain(node.args[0][0])
+    unknown = [node for node in nodes if node.op not in TORCH_OPERATORS]
+    if unknown:
+        raise LocalError(f"torch operator {unknown[0].op} (node {unknown[0].name!r}) is not supported")
+    held = {**program.state_dict, **program.constants}
+    parameters = {
+        place: (_parameter_name(name), _array(held[name])) for place, name in signature.inputs_to_parameters.items()
+    }
+    constants = {place: _array(held[name]) for place, name in signature.inputs_to_buffers.items()}
+    lifted = signature.inputs_to_lifted_tensor_constants
+    constants |= {place: _array(held[name]) for place, name in lifted.items()}
+    (entry,) = signature.user_inputs
+    (placeholder,) = (node for node in program.graph.nodes if node.name == entry)
+    is_open = not isinstance(placeholder.meta["val"].shape[0], int)
+    return TorchNetwork(tuple(nodes), parameters, constants, entry, result, None if is_open else rows)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, torch.fx.Node):
+        return Reference(value.name)
+    if isinstance(value, list | tuple):
+        return tuple(_plain(each) for each in value)
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, torch.dtype | torch.device | torch.layout | torch.memory_format):
+        return str(value)
+    return value
+
+
+def _resolved(value: Any, values: dict[str, Any]) -> Any:
+    if isinstance(value, Reference):
+        return values[value.name]
+    if isinstance(value, tuple):
+        return tuple(_resolved(each, values) for each in value)
+    return value
+
+
+def _array(tensor: Any) -> Array:
+    found: Array = tensor.detach().cpu().numpy()
+    return np.ascontiguousarray(found, dtype=np.float32 if found.dtype.kind == "f" else np.int32)
+
+
+def _parameter_name(name: str) -> str:
+    return parameter_name(name.replace(".", "/"))
