@@ -4,11 +4,12 @@ import pytest
 
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.bench.engine_suite import classifier_step
+from synaptic_mesh.engine.arena import format_plan
 from synaptic_mesh.engine.fusion import KERNEL_COST_MAX, STRIP_FORMS_MAX, KernelKind
 from synaptic_mesh.engine.ir import Graph, Op
 from synaptic_mesh.engine.lowering import lower
 from synaptic_mesh.engine.passes import simplify
-from synaptic_mesh.engine.planner import Plan, format_plan
+from synaptic_mesh.engine.planner import Plan
 from synaptic_mesh.engine.trace import exp, f32, matmul, maximum, tanh, trace
 from synaptic_mesh.engine.wasm.compiler import compile_graph
 

@@ -20,7 +20,7 @@ WAT_LINES_SHOWN = 60
 GRAPHS = ("predict", "step")
 
 
-def run(path: Path, which: str, rows: int, whole_wat: bool, native: bool, as_json: bool) -> int:
+def run(path: Path, which: str, rows: int, whole_wat: bool, loops: bool, native: bool, as_json: bool) -> int:
     """Print graph, plan, module text and sizes; return the exit code."""
     if which not in GRAPHS:
         raise LocalError(f"graph {which!r} is not known; choose {' or '.join(GRAPHS)}")
@@ -34,6 +34,7 @@ def run(path: Path, which: str, rows: int, whole_wat: bool, native: bool, as_jso
         "graph": found.graph,
         "simplified": found.simplified,
         "plan": found.plan,
+        "loops": found.loops,
         "wat": found.wat,
         "sizes": found.sizes,
     }
@@ -48,7 +49,7 @@ def run(path: Path, which: str, rows: int, whole_wat: bool, native: bool, as_jso
         }
     emit("explain", result, as_json)
     if not as_json:
-        show(found, whole_wat)
+        show(found, whole_wat, loops)
         if machine_code is not None:
             show_native(machine_code)
     return Exit.OK
@@ -76,7 +77,7 @@ def step_graph(path: Path) -> Graph:
         raise LocalError(f"{path}: {error}") from None
 
 
-def show(found: Explanation, whole_wat: bool) -> None:
+def show(found: Explanation, whole_wat: bool, loops: bool) -> None:
     """Print an explanation for people: the module's text shortened unless all of it is wanted."""
     terminal = console(False)
     wat = found.wat.splitlines()
@@ -85,6 +86,7 @@ def show(found: Explanation, whole_wat: bool) -> None:
         ("graph", found.graph),
         ("after simplification", found.simplified),
         ("kernels and arena", found.plan),
+        *([("loop nests", found.loops)] if loops else []),
         ("WebAssembly", "\n".join(shown)),
     ):
         terminal.rule(title, align="left")

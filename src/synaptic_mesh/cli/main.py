@@ -148,6 +148,7 @@ def explain(
     graph: Annotated[str, typer.Option(help="predict, or step: the training step of a run directory.")] = "predict",
     rows: Annotated[int, typer.Option(help="Rows predicted at once.")] = 1,
     wat: Annotated[bool, typer.Option("--wat", help="Print the whole generated WebAssembly text.")] = False,
+    loops: Annotated[bool, typer.Option("--loops", help="Print the loop nests of all kernels too.")] = False,
     native: Annotated[bool, typer.Option("--native", help="Print the machine code for this processor too.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -155,7 +156,7 @@ def explain(
     from synaptic_mesh.cli import explain as verb
 
     with reported(as_json):
-        raise typer.Exit(verb.run(model, graph, rows, wat, native, as_json))
+        raise typer.Exit(verb.run(model, graph, rows, wat, loops, native, as_json))
 
 
 @app.command()

@@ -12,7 +12,7 @@ import heapq
 from typing import NamedTuple
 
 from synaptic_mesh.base.errors import LocalError, invariant
-from synaptic_mesh.engine.fusion import Kernel, KernelKind, matmul_extents, output_copy
+from synaptic_mesh.engine.fusion import Kernel, KernelKind, output_copy
 from synaptic_mesh.engine.ir import Graph, Op
 from synaptic_mesh.engine.views import Views, dense_strides
 
@@ -177,17 +177,3 @@ class _Planner:
 
 def _lines(size: int) -> int:
     return -(-size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
-
-
-def format_plan(graph: Graph, plan: Plan) -> str:
-    """Return the plan as text: one kernel a line, then the arena's figures."""
-    lines = []
-    for kernel in plan.kernels:
-        stores = ", ".join(f"%{node} -> {plan.offsets[buffer]}" for node, buffer in kernel.stores)
-        names = " ".join(graph.nodes[node].op.value for node in kernel.nodes) or "copy"
-        extents = f" {'x'.join(map(str, matmul_extents(graph, kernel.root)))}" if kernel.root is not None else ""
-        lines.append(f"{kernel.kind.value} {kernel.shape}: {names}{extents}; stores {stores or 'nothing'}")
-    for source, target in plan.copies_last:
-        lines.append(f"copy buffer {source} to input %{target}")
-    lines.append(f"workspace at {plan.workspace}, arena {plan.arena_bytes} bytes")
-    return "\n".join(lines)

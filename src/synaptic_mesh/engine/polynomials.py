@@ -22,6 +22,8 @@ LOG2_E = 0x3FB8AA3B
 LN2_HIGH = 0x3F318000  # 355/512: nine bits, so its product with |n| <= 150 is exact
 LN2_LOW = 0xB95E8083  # ln 2 - 355/512 = -2.1219444e-4
 
+INTEGER_SHIFT = 0x4B400000  # 1.5 * 2^23
+
 EXP_LOWEST = 0xC2D00000  # -104: below it every result is under half of the least subnormal
 EXP_HIGHEST = 0x42B20000  # 89: above it every result is infinite
 EXP_COEFFICIENTS = (0x39506967, 0x3AB743CE, 0x3C088908, 0x3D2AA9C1, 0x3E2AAAAA, 0x3F000000)
@@ -101,12 +103,14 @@ def exp(ops: VectorOps[V], x: V) -> V:
     x = n ln 2 + r; e^r by a polynomial; 2^n in two factors, so neither leaves the normal range for -150 <= n <= 128.
     """
     t = ops.minimum(ops.maximum(x, ops.constant(EXP_LOWEST)), ops.constant(EXP_HIGHEST))
-    n = ops.nearest(ops.mul(t, ops.constant(LOG2_E)))
+    # 1.5 * 2^23 + y has ulp 1 for |y| < 2^22: the addition itself rounds y to an integer, which stands in the low bits
+    shifted = ops.add(ops.mul(t, ops.constant(LOG2_E)), ops.constant(INTEGER_SHIFT))
+    n = ops.sub(shifted, ops.constant(INTEGER_SHIFT))
     r = ops.sub(t, ops.mul(n, ops.constant(LN2_HIGH)))
     r = ops.sub(r, ops.mul(n, ops.constant(LN2_LOW)))
     p = horner(ops, r, EXP_COEFFICIENTS)
     p = ops.add(ops.add(ops.mul(p, ops.mul(r, r)), r), ops.constant(ONE))
-    exponent = ops.truncate(n)
+    exponent = ops.int_sub(shifted, ops.constant(INTEGER_SHIFT))
     first = ops.shift_right(exponent, 1)
     second = ops.int_sub(exponent, first)
     return ops.mul(ops.mul(p, power_of_two(ops, first)), power_of_two(ops, second))

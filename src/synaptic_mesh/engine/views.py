@@ -5,6 +5,7 @@ matrix products read any view; reductions and indexing need dense operands, and 
 not dense: where a view does not serve, the movement node is materialised by a copy kernel.
 """
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -46,6 +47,31 @@ def is_dense(strides: tuple[int, ...], shape: Shape) -> bool:
         extent == 1 or stride == dense
         for stride, dense, extent in zip(strides, dense_strides(shape), shape, strict=True)
     )
+
+
+def reshaped_strides(strides: tuple[int, ...], shape: Shape, new: Shape) -> tuple[int, ...] | None:
+    """Return the strides over the extents `new` that visit the same elements in the same order, None where there are
+    none. Axes that a reshape joins must lie without gaps; axes of extent 1 may have any stride."""
+    if is_dense(strides, shape):
+        return dense_strides(new)
+    old = [(extent, stride) for extent, stride in zip(shape, strides, strict=True) if extent != 1]
+    axes = [axis for axis, extent in enumerate(new) if extent != 1]
+    result = [0] * len(new)
+    while axes:  # the shortest runs of old and of new axes that have equally many elements
+        run, joined = old[:1], axes[:1]
+        while (size := math.prod(extent for extent, _ in run)) != (wanted := math.prod(new[axis] for axis in joined)):
+            if size < wanted:
+                run.append(old[len(run)])
+            else:
+                joined.append(axes[len(joined)])
+        if any(outer[1] != inner[0] * inner[1] for outer, inner in itertools.pairwise(run)):
+            return None
+        stride = run[-1][1]
+        for axis in reversed(joined):
+            result[axis] = stride
+            stride *= new[axis]
+        old, axes = old[len(run) :], axes[len(joined) :]
+    return tuple(result)
 
 
 def live_nodes(graph: Graph) -> list[int]:
@@ -115,9 +141,10 @@ class _Resolver:
             return View(source.base, strides, source.offset + start if node.size else 0)
         if self.nodes[source.base].is_splat and source.base not in self.copies:
             return View(source.base, (0,) * len(node.shape))
-        if not is_dense(source.strides, shape):
-            source = self._materialise(operand)
-        return source._replace(strides=dense_strides(node.shape))
+        reshaped = reshaped_strides(source.strides, shape, node.shape)
+        if reshaped is None:
+            return self._materialise(operand)._replace(strides=dense_strides(node.shape))
+        return source._replace(strides=reshaped)
 
     def _materialise(self, index: int, force: bool = False) -> View:
         view, shape = self.views[index], self.nodes[index].shape

@@ -1,15 +1,16 @@
-"""What the emitter made of a graph, for people: IR before and after simplification, plan, module text, sizes and
-times."""
+"""What the emitter made of a graph, for people: IR before and after simplification, plan, loop nests, module text,
+sizes and times."""
 
 import time
 
 import wasmtime
 
 from synaptic_mesh.base.codec import Record
+from synaptic_mesh.engine.arena import arena_figures, format_plan
 from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.limits import admit, flops
 from synaptic_mesh.engine.native.compiler import compile_native
-from synaptic_mesh.engine.planner import format_plan
+from synaptic_mesh.engine.nest.text import format_loops
 from synaptic_mesh.engine.text import format_graph
 from synaptic_mesh.engine.verify import verify
 from synaptic_mesh.engine.wasm.compiler import compile_graph
@@ -22,6 +23,7 @@ class Explanation(Record):
     graph: str
     simplified: str
     plan: str
+    loops: str
     wat: str
     sizes: dict[str, float]
 
@@ -41,6 +43,7 @@ def explain(graph: Graph) -> Explanation:
         "module_bytes": len(compiled.wasm),
         "native_bytes": len(module.serialize()),
         "arena_bytes": compiled.arena_bytes,
+        "arena_waste_bytes": arena_figures(compiled.graph, compiled.plan).waste_bytes,
         "kernels_count": len(compiled.plan.kernels),
         "functions_count": len(compiled.module.functions),
         "flops": flops(graph),
@@ -51,6 +54,7 @@ def explain(graph: Graph) -> Explanation:
         format_graph(graph),
         format_graph(compiled.graph),
         format_plan(compiled.graph, compiled.plan),
+        format_loops(compiled.graph, compiled.plan),
         module_text(compiled.module),
         sizes,
     )

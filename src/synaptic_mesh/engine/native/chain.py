@@ -31,7 +31,7 @@ class Chain:
         b: LlvmBuilder,
         graph: Graph,
         kernel: Kernel,
-        parameters: dict[int, Value],
+        parameters: dict[nest.Spot, Value],
         checked: frozenset[int],
     ) -> None:
         self.b = b
@@ -41,7 +41,7 @@ class Chain:
         self.kernel = kernel
         self.inner = nest.Chain(b, graph, kernel, parameters, checked)
         self.leaves = {
-            node: Access(b.at(self.inner.places[access.place], access.offset).text, access.strides, access.kind)
+            node: Access(self.inner.places[access.place].text, access.strides, access.kind)
             for node, access in self.inner.leaves.items()
         }
         self.state_kind = f"<{b.profile.lanes} x i32>"

@@ -23,9 +23,10 @@ from synaptic_mesh.engine.native.renderer import LlvmBuilder
 from synaptic_mesh.engine.native.values import Value, declarations
 from synaptic_mesh.engine.nest.batches import each_batch, matrix_kernel
 from synaptic_mesh.engine.nest.builder import POINTER
+from synaptic_mesh.engine.nest.chain import Spot
 from synaptic_mesh.engine.nest.check import emit_check
 from synaptic_mesh.engine.nest.convolution import conv_workspace_bytes
-from synaptic_mesh.engine.nest.form import kernel_buffers, kernel_form
+from synaptic_mesh.engine.nest.form import kernel_form, kernel_spots
 from synaptic_mesh.engine.nest.kernels import emit_kernel, must_run
 from synaptic_mesh.engine.nest.movement import Place
 from synaptic_mesh.engine.passes import simplify
@@ -185,57 +186,57 @@ class _Compiler:
 
     def _call(self, kernel: Kernel) -> str:
         """Return the call of a kernel's function, which is emitted if no kernel of the same form was."""
-        buffers = kernel_buffers(kernel)
-        offsets = [*(self.plan.offsets[buffer] for buffer in buffers), self.plan.workspace, 0]
+        spots = kernel_spots(self.graph, kernel)
+        offsets = [*(self.plan.offsets[buffer] + 4 * at for buffer, at in spots), self.plan.workspace, 0]
         if kernel.kind is KernelKind.GEMM:
             return self._gemm_call(kernel)
         form = kernel_form(self.graph, kernel, self.checked)
         if form not in self.names:
-            parameters = {buffer: f"%p{at}" for at, buffer in enumerate(buffers)}
+            parameters = {spot: f"%p{at}" for at, spot in enumerate(spots)}
             f = Function(
                 f"{kernel.kind.value}_{len(self.names)}",
                 [("ptr", name) for name in (*parameters.values(), WORK, ARENA)],
                 inline=False,
             )
-            self._emit(f, kernel, {buffer: Value(name, POINTER) for buffer, name in parameters.items()})
+            self._emit(f, kernel, {spot: Value(name, POINTER) for spot, name in parameters.items()})
             self.functions.append(f)
             self.names[form] = f.name
         return f"{self.names[form]}({', '.join(f'ptr {offset}' for offset in offsets)})"
 
-    def _emit(self, f: Function, kernel: Kernel, parameters: dict[int, Value]) -> None:
+    def _emit(self, f: Function, kernel: Kernel, parameters: dict[Spot, Value]) -> None:
         b = LlvmBuilder(f, self.profile, ARENA)
         if kernel.kind is KernelKind.BATCHED:
             self._emit_batched(b, kernel, parameters)
         elif kernel.root is not None:
-            left, right = self._factors(b, kernel, kernel.root, parameters)
+            left, right = self._factors(kernel, kernel.root, parameters)
             self._emit_product(b, kernel, parameters, left, right)
         else:
             emit_kernel(b, self.graph, kernel, parameters, self.checked, Value(WORK, POINTER))
 
-    def _factors(self, b: LlvmBuilder, kernel: Kernel, index: int, parameters: dict[int, Value]) -> list[Value]:
+    def _factors(self, kernel: Kernel, index: int, parameters: dict[Spot, Value]) -> list[Value]:
         """Return the addresses of a product's operands."""
         views = [kernel.operands[i] for i in self.graph.nodes[index].inputs]
-        return [b.at(parameters[view.base], 4 * view.offset) for view in views]
+        return [parameters[view.base, view.offset] for view in views]
 
     def _emit_product(
-        self, b: LlvmBuilder, kernel: Kernel, parameters: dict[int, Value], left: Value, right: Value
+        self, b: LlvmBuilder, kernel: Kernel, parameters: dict[Spot, Value], left: Value, right: Value
     ) -> None:
         if kernel.root is not None:
             chain = Chain(b, self.graph, kernel, parameters, self.checked)
             product = _product(self.graph, kernel, kernel.root)
             emit_product(b.f, self.profile, product, (left.text, right.text, WORK), chain, ARENA)
 
-    def _emit_batched(self, b: LlvmBuilder, kernel: Kernel, parameters: dict[int, Value]) -> None:
+    def _emit_batched(self, b: LlvmBuilder, kernel: Kernel, parameters: dict[Spot, Value]) -> None:
         (index,) = kernel.nodes
         node, one = self.graph.nodes[index], matrix_kernel(self.graph, kernel)
         _, k, n = matmul_extents(self.graph, index)
         strides = [kernel.operands[i].strides[:-2] for i in node.inputs] + [dense_strides(node.shape)[:-2]]
-        pointers = [*self._factors(b, kernel, index, parameters), parameters[index]]
+        pointers = [*self._factors(kernel, index, parameters), parameters[index, 0]]
 
         def product(here: list[Value]) -> None:
             left, right, target = here
             if is_strip(k, n):
-                self._emit_product(b, one, {**parameters, index: target}, left, right)
+                self._emit_product(b, one, {**parameters, (index, 0): target}, left, right)
             else:
                 p = _product(self.graph, one, index)
                 arguments = self._gemm_arguments(p, (left.text, right.text, target.text), WORK)

@@ -8,7 +8,7 @@ from synaptic_mesh.engine.native.function import Function, float_text
 from synaptic_mesh.engine.native.profile import Profile
 from synaptic_mesh.engine.nest.builder import FLOAT as FLOAT
 from synaptic_mesh.engine.nest.builder import INT, MASK
-from synaptic_mesh.engine.nest.vectors import Vectors
+from synaptic_mesh.engine.nest.vectors import Vectors, is_plain_bound
 
 TWO_23_BITS = 0x4B000000
 """From 2^23 on every f32 is integral."""
@@ -85,6 +85,8 @@ class VectorOps(Vectors[Value]):
 
     def op(self, name: str, *operands: Value) -> Value:
         """The operation `name`, lane by lane."""
+        if name in _BOUNDS and any(a.bits is not None for a in operands):
+            return self._bounded(name, *operands)
         if name in _FLOATS:
             return self.floats(_FLOATS[name], *operands)
         if name in _INTS:
@@ -115,6 +117,15 @@ class VectorOps(Vectors[Value]):
         kind = INT if INT in (yes.kind, no.kind) and yes.kind == no.kind else FLOAT
         vector, name = (self.int, self.as_int) if kind == INT else (self.float, self.as_float)
         return Value(self.f.value(f"select {self.mask} {mask.text}, {vector} {name(yes)}, {vector} {name(no)}"), kind)
+
+    def _bounded(self, name: str, a: Value, b: Value) -> Value:
+        """Minimum or maximum with a constant: one instruction where the processor's own is right for every number."""
+        x, bound = (a, b) if b.bits is not None else (b, a)
+        if bound.bits == 0 and name == "f32.max":  # the larger of two zeros is +0, which the addition makes of -0
+            return self.add(self.select(self.compare("fcmp ogt", bound, x), bound, x), bound)
+        if bound.bits is not None and (is_plain_bound(bound.bits) or bound.bits == 0):
+            return self.select(self.compare(_BOUNDS[name], bound, x), bound, x)
+        return self.floats(_FLOATS[name], a, b)
 
     def _nearest(self, a: Value) -> Value:
         if self.profile.rounds:
@@ -150,6 +161,7 @@ _FLOATS = {
     "f32.min": "@llvm.minimum",
     "f32.max": "@llvm.maximum",
 }
+_BOUNDS = {"f32.min": "fcmp olt", "f32.max": "fcmp ogt"}
 _INTS = {"i32.add": "add", "i32.sub": "sub", "i32.mul": "mul", "and": "and", "or": "or", "xor": "xor"}
 _COMPARES = {"f32.lt": "fcmp olt", "f32.le": "fcmp ole", "f32.eq": "fcmp oeq", "i32.eq": "icmp eq"}
 _COMPARES |= {f"i32.{order}_{sign}": f"icmp {sign}{order}" for order in ("lt", "le") for sign in "su"}

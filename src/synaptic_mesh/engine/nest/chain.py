@@ -16,6 +16,8 @@ from synaptic_mesh.engine.views import View, dense_strides
 
 H = TypeVar("H")
 Strides = tuple[int, ...]
+Spot = tuple[int, int]
+"""A buffer, and the element of it at which something begins: what one parameter of a kernel's function points to."""
 CHEAP_NODES_MAX = 12
 MAGNITUDE_BITS = 0x7FFFFFFF
 EXPONENT_CARRY = 0x00800000
@@ -23,17 +25,15 @@ EXPONENT_CARRY = 0x00800000
 
 
 class Access(NamedTuple):
-    """A tensor as a kernel walks it: the number of its address, its strides in elements, its lanes' type, and the bytes
-    from the address to its first element."""
+    """A tensor as a kernel walks it: the number of its address, its strides in elements, its lanes' type."""
 
     place: int
     strides: Strides
     kind: str
-    offset: int
 
 
 class Chain(Generic[H]):
-    """Builds a kernel's elementwise nodes. `parameters` are one address per buffer; `places` holds those that the
+    """Builds a kernel's elementwise nodes. `parameters` are one address per spot; `places` holds those that the
     kernel walks, in the order in which `emit` expects them. Stores to buffers in `checked` are tested for NaN and
     infinity."""
 
@@ -42,7 +42,7 @@ class Chain(Generic[H]):
         b: Builder[H],
         graph: Graph,
         kernel: Kernel,
-        parameters: dict[int, H],
+        parameters: dict[Spot, H],
         checked: frozenset[int],
     ) -> None:
         self.b = b
@@ -50,7 +50,7 @@ class Chain(Generic[H]):
         self.kernel = kernel
         self.places: list[H] = []
         self.strides: list[Strides] = []
-        self._place_of: dict[tuple[int, Strides, int], int] = {}
+        self._place_of: dict[tuple[int, int, Strides], int] = {}
         self.leaves = {
             node: self._access(node, view, parameters)
             for node, view in kernel.leaves.items()
@@ -61,16 +61,14 @@ class Chain(Generic[H]):
         self.checked = {node for node, buffer in kernel.stores if buffer in checked}
         self.is_cheap = is_cheap(graph, kernel)
 
-    def _access(self, node: int, view: View, parameters: dict[int, H]) -> Access:
-        backward = any(stride < 0 for stride in view.strides)
-        start = 4 * view.offset if backward else 0  # an address walks down from the first element, not from below it
-        key = (view.base, view.strides, start)
+    def _access(self, node: int, view: View, parameters: dict[Spot, H]) -> Access:
+        key = (view.base, view.offset, view.strides)
         if key not in self._place_of:
             self._place_of[key] = len(self.places)
-            self.places.append(self.b.at(parameters[view.base], start))
+            self.places.append(parameters[view.base, view.offset])
             self.strides.append(view.strides)
         kind = {DType.F32: FLOAT, DType.BOOL: MASK}.get(self.graph.nodes[node].dtype, INT)
-        return Access(self._place_of[key], view.strides, kind, 4 * view.offset - start)
+        return Access(self._place_of[key], view.strides, kind)
 
     def classes(self) -> list[Strides]:
         """Return the distinct strides of everything loaded or stored."""
@@ -144,8 +142,7 @@ class Chain(Generic[H]):
 
     def _load(self, access: Access, places: list[H], part: Part, shift: tuple[int, ...]) -> H:
         inner = access.strides[-1] if access.strides else 0
-        offset = access.offset + _bytes(access.strides, shift)
-        return self.load_part(access.kind, inner, part, places[access.place], offset)
+        return self.load_part(access.kind, inner, part, places[access.place], _bytes(access.strides, shift))
 
     def load_part(self, kind: str, stride: int, part: Part, row: H, offset: int) -> H:
         """The lanes of `part` of a row whose elements lie `stride` elements apart."""

@@ -8,7 +8,7 @@ from synaptic_mesh.engine.fusion import Kernel, KernelKind
 from synaptic_mesh.engine.geometry import Stride
 from synaptic_mesh.engine.ir import CHECKED_INDEX, Graph, Node
 from synaptic_mesh.engine.nest.builder import Builder
-from synaptic_mesh.engine.nest.chain import Chain
+from synaptic_mesh.engine.nest.chain import Chain, Spot
 from synaptic_mesh.engine.nest.convolution import Conv, emit_conv
 from synaptic_mesh.engine.nest.elementwise import emit_elementwise
 from synaptic_mesh.engine.nest.indexing import (
@@ -27,17 +27,17 @@ _CHECKING = frozenset(KernelKind(op.value) for op in CHECKED_INDEX)
 
 
 def emit_kernel(
-    b: Builder[H], graph: Graph, kernel: Kernel, parameters: dict[int, H], checked: frozenset[int], work: H
+    b: Builder[H], graph: Graph, kernel: Kernel, parameters: dict[Spot, H], checked: frozenset[int], work: H
 ) -> None:
-    """Build a kernel that is no matrix product. `parameters`: the address of each of its buffers; `work`: of scratch
+    """Build a kernel that is no matrix product. `parameters`: the address of each of its spots; `work`: of scratch
     memory."""
     if kernel.kind is KernelKind.FUSED:
         emit_elementwise(b, Chain(b, graph, kernel, parameters, checked))
         return
     (index,) = kernel.nodes
-    node, target = graph.nodes[index], parameters[index]
+    node, target = graph.nodes[index], parameters[index, 0]
     views = [kernel.operands[i] for i in node.inputs]
-    places = [Place(b.at(parameters[view.base], 4 * view.offset), view.strides) for view in views]
+    places = [Place(parameters[view.base, view.offset], view.strides) for view in views]
     operands = [graph.nodes[i] for i in node.inputs]
     if kernel.kind is KernelKind.CONV:
         conv = Conv.of(node, operands[0].shape, operands[1].shape)

@@ -128,6 +128,13 @@ class Vectors(ABC, Generic[H]):
         return self.shift("shr_u", a, count)
 
 
+def is_plain_bound(bits: int) -> bool:
+    """True for a pattern that is no zero and no NaN: against it, `a > b ? a : b` is the maximum for every number, and
+    gives the NaN when it takes the other operand in doubt."""
+    magnitude = bits & 0x7FFFFFFF
+    return 0 < magnitude <= polynomials.INFINITY
+
+
 POLYNOMIALS: dict[Op, Callable[..., Any]] = {
     Op.EXP: polynomials.exp,
     Op.LOG: polynomials.log,

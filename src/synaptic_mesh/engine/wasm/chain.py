@@ -17,7 +17,7 @@ class Chain:
     """`nest.chain.Chain` over locals. `offsets` are bytes, one local for each strides tuple."""
 
     def __init__(
-        self, f: Function, graph: Graph, kernel: Kernel, parameters: dict[int, Local], checked: frozenset[int]
+        self, f: Function, graph: Graph, kernel: Kernel, parameters: dict[nest.Spot, Local], checked: frozenset[int]
     ) -> None:
         self.f = f
         self.graph = graph

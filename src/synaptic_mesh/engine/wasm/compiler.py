@@ -12,9 +12,10 @@ from synaptic_mesh.engine.fusion import Kernel, KernelKind, is_strip, matmul_ext
 from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.lowering import lower
 from synaptic_mesh.engine.nest.batches import each_batch, matrix_kernel
+from synaptic_mesh.engine.nest.chain import Spot
 from synaptic_mesh.engine.nest.check import emit_check
 from synaptic_mesh.engine.nest.convolution import conv_workspace_bytes
-from synaptic_mesh.engine.nest.form import kernel_buffers, kernel_form
+from synaptic_mesh.engine.nest.form import kernel_form, kernel_spots
 from synaptic_mesh.engine.nest.kernels import emit_kernel, must_run
 from synaptic_mesh.engine.nest.movement import Place
 from synaptic_mesh.engine.passes import simplify
@@ -170,51 +171,51 @@ class _Compiler:
         """Return the function of a kernel, emitted if no kernel of the same form was, and its arguments."""
         if kernel.kind is KernelKind.GEMM and _is_shared(*matmul_extents(self.graph, kernel.nodes[0]), self.threads):
             return SHARE, [self._job(kernel, kernel.nodes[0])]
-        buffers = kernel_buffers(kernel)
-        arguments = [*(self.plan.offsets[buffer] for buffer in buffers), self.plan.workspace]
+        spots = kernel_spots(self.graph, kernel)
+        arguments = [*(self.plan.offsets[buffer] + 4 * at for buffer, at in spots), self.plan.workspace]
         form = kernel_form(self.graph, kernel, self.checked)
         if form not in self.functions:
             f = Function(f"{kernel.kind.value}_{len(self.functions)}", (I32,) * len(arguments))
-            parameters = {buffer: Local(at, I32) for at, buffer in enumerate(buffers)}
-            self._emit(f, kernel, parameters, Local(len(buffers), I32))
+            parameters = {spot: Local(at, I32) for at, spot in enumerate(spots)}
+            self._emit(f, kernel, parameters, Local(len(spots), I32))
             self.functions[form] = self.module.add(f)
         return self.functions[form], arguments
 
-    def _emit(self, f: Function, kernel: Kernel, parameters: dict[int, Local], work: Local) -> None:
+    def _emit(self, f: Function, kernel: Kernel, parameters: dict[Spot, Local], work: Local) -> None:
         b = WasmBuilder(f)
         if kernel.kind is KernelKind.GEMM:
-            left, right = self._factors(b, kernel, kernel.nodes[0], parameters)
-            self._emit_gemm(f, kernel, [left, right], parameters[kernel.nodes[0]], work)
+            left, right = self._factors(kernel, kernel.nodes[0], parameters)
+            self._emit_gemm(f, kernel, [left, right], parameters[kernel.nodes[0], 0], work)
         elif kernel.kind is KernelKind.BATCHED:
             self._emit_batched(b, kernel, parameters, work)
         elif kernel.root is not None:
-            left, right = self._factors(b, kernel, kernel.root, parameters)
+            left, right = self._factors(kernel, kernel.root, parameters)
             self._emit_product(f, kernel, parameters, Pointers(left, right, work))
         else:
             emit_kernel(b, self.graph, kernel, parameters, self.checked, work)
 
-    def _factors(self, b: WasmBuilder, kernel: Kernel, index: int, parameters: dict[int, Local]) -> list[Local]:
+    def _factors(self, kernel: Kernel, index: int, parameters: dict[Spot, Local]) -> list[Local]:
         """Return the addresses of a product's operands."""
         views = [kernel.operands[i] for i in self.graph.nodes[index].inputs]
-        return [b.at(parameters[view.base], 4 * view.offset) for view in views]
+        return [parameters[view.base, view.offset] for view in views]
 
-    def _emit_product(self, f: Function, kernel: Kernel, parameters: dict[int, Local], pointers: Pointers) -> None:
+    def _emit_product(self, f: Function, kernel: Kernel, parameters: dict[Spot, Local], pointers: Pointers) -> None:
         chain = Chain(f, self.graph, kernel, parameters, self.checked)
         if kernel.root is not None:
             emit_product(f, _product(self.graph, kernel, kernel.root), pointers, chain)
         chain.finish()
 
-    def _emit_batched(self, b: WasmBuilder, kernel: Kernel, parameters: dict[int, Local], work: Local) -> None:
+    def _emit_batched(self, b: WasmBuilder, kernel: Kernel, parameters: dict[Spot, Local], work: Local) -> None:
         (index,) = kernel.nodes
         node, one = self.graph.nodes[index], matrix_kernel(self.graph, kernel)
         _, k, n = matmul_extents(self.graph, index)
         strides = [kernel.operands[i].strides[:-2] for i in node.inputs] + [dense_strides(node.shape)[:-2]]
-        pointers = [*self._factors(b, kernel, index, parameters), parameters[index]]
+        pointers = [*self._factors(kernel, index, parameters), parameters[index, 0]]
 
         def product(here: list[Local]) -> None:
             left, right, target = here
             if is_strip(k, n):
-                self._emit_product(b.f, one, {**parameters, index: target}, Pointers(left, right, work))
+                self._emit_product(b.f, one, {**parameters, (index, 0): target}, Pointers(left, right, work))
             else:
                 self._emit_gemm(b.f, one, [left, right], target, work)
 

@@ -51,6 +51,7 @@ class Function:
         self.used: set[int | bytes] = set()
         """After `finish`: the numbers of the locals that are read."""
         self._constants: dict[int, Local] = {}
+        self._pattern_of: dict[int, int] = {}
 
     def local(self, kind: ValueType) -> Local:
         """Return a fresh local of type `kind`; it starts at zero."""
@@ -121,7 +122,12 @@ class Function:
         found = self._constants.get(bits)
         if found is None:
             found = self._constants[bits] = self.local(V128)
+            self._pattern_of[found.number] = bits
         return found
+
+    def pattern(self, variable: Local) -> int | None:
+        """Return the pattern of a local that `constant` returned, None for others."""
+        return self._pattern_of.get(variable.number)
 
     def load(self, name: str, offset: int = 0) -> None:
         """Pop an address and push what `name` (for example "v128.load") reads at address + offset. The alignment hint

@@ -8,7 +8,7 @@ costs nothing at run time; the encoder drops locals that nobody reads twice.
 from collections.abc import Callable, Sequence
 
 from synaptic_mesh.engine.nest.builder import NOT_FINITE, Body, Carried, Part, Schedule, Walk
-from synaptic_mesh.engine.nest.vectors import Vectors
+from synaptic_mesh.engine.nest.vectors import Vectors, is_plain_bound
 from synaptic_mesh.engine.wasm.function import Function, Local
 from synaptic_mesh.engine.wasm.loops import advance, repeated
 from synaptic_mesh.engine.wasm.opcodes import ValueType
@@ -28,6 +28,7 @@ _NAMES = {
     "truncate": "i32x4.trunc_sat_f32x4_s",
     "convert": "f32x4.convert_i32x4_s",
 }
+_BOUNDS = {"f32.min": "f32x4.pmin", "f32.max": "f32x4.pmax"}
 _EVEN = bytes(4 * lane + byte for lane in (0, 2, 4, 6) for byte in range(4))
 _SWAPPED = {
     width: bytes(4 * lane + byte for lane in lanes for byte in range(4))
@@ -50,10 +51,28 @@ class LocalVectors(Vectors[Local]):
         f = self.f
         if name == "select":
             operands = (operands[1], operands[2], operands[0])
+        elif name in _BOUNDS:
+            return self._bounded(name, *operands)
         for operand in operands:
             f.get(operand)
         f.emit(_NAMES[name])
         return f.keep(V128)
+
+    def _bounded(self, name: str, a: Local, b: Local) -> Local:
+        """Minimum or maximum: with a constant one instruction where `a < b ? b : a` is right for every number."""
+        patterns = [self.f.pattern(a), self.f.pattern(b)]
+        (x, bound), bits = ((b, a), patterns[0]) if patterns[1] is None else ((a, b), patterns[1])
+        if bits is None or not (bits == 0 or is_plain_bound(bits)):
+            return self._two(_NAMES[name], a, b)
+        chosen = self._two(_BOUNDS[name], x, bound)
+        # the larger of two zeros is +0, which the addition makes of -0
+        return self._two("f32x4.add", chosen, bound) if bits == 0 and name == "f32.max" else chosen
+
+    def _two(self, instruction: str, a: Local, b: Local) -> Local:
+        self.f.get(a)
+        self.f.get(b)
+        self.f.emit(instruction)
+        return self.f.keep(V128)
 
     def shift(self, name: str, a: Local, count: int) -> Local:
         """A shift by a constant."""
