@@ -64,7 +64,7 @@ def test_a_transposed_convolution_is_the_gradient():
         (lambda x, w: convolution.conv2d(x, w, x[0, 0, 0], groups=2), r"a bias of \(8,\) does not fit 6 channels"),
         (lambda x, w: convolution.conv2d(x, w, stride=(1, 2, 3), groups=2), "not one number"),
         (lambda x, w: convolution.conv_transpose2d(x, w, groups=4), "4 groups do not divide"),
-        (lambda x, w: convolution.conv_transpose2d(w, w, padding=9), "leaves nothing"),
+        (lambda _, w: convolution.conv_transpose2d(w, w, padding=9), "leaves nothing"),
     ],
 )
 def test_mistakes_are_named(function, sentence):
