@@ -60,6 +60,11 @@ from synaptic_mesh.node.outbox import Outbox
 
 MESSAGE_BYTES = 640 << 10
 """Of transactions in one message; one transaction is never larger."""
+COMMITS_WAITING_MAX = 64
+"""Commits whose signatures are being checked. While there are more, consensus is not told that its blocks are stored,
+so this validator proposes nothing: a mesh whose blocks are full of transactions with false signatures slows down to
+the speed at which they are checked, and what waits stays bounded.
+"""
 NewParticipant = Callable[[], Participant]
 
 
@@ -87,6 +92,7 @@ class Assembly:
         self._checks = checks
         self._intake = Intake(checks, ledger.account, ledger.objection)
         self._committed: deque[tuple[int, consensus.Committed]] = deque()  # ticket of its signatures, and the commit
+        self._logged: deque[int] = deque()  # tokens that consensus is not told yet
         self._verify_block = verify_block
         self._new_participant = new_participant
         self._participants: dict[bytes, Participant] = {}
@@ -132,7 +138,7 @@ class Assembly:
             case Received():
                 self._receive(event, now_ms)
             case Logged(token):
-                self._consensus(consensus.Appended(token), now_ms)
+                self._logged.append(token)
             case PeerUp(peer):
                 self._connected = sorted({*self._connected, peer})
                 self._consensus(consensus.PeerConnected(peer), now_ms)
@@ -169,12 +175,14 @@ class Assembly:
     def _settle(self, now_ms: int) -> list[Effect]:
         """Carry on with what has its verdicts, and gather what is to be checked and told."""
         self._execute_checked(now_ms)
+        while self._logged and len(self._committed) < COMMITS_WAITING_MAX:
+            self._consensus(consensus.Appended(self._logged.popleft()), now_ms)
+            self._execute_checked(now_ms)
         self._report(now_ms)
         due, dropped = self._intake.take_due()
         self._effects += [Dropped(sender, reason) for sender, reason in dropped]
         if due:
             self._consensus(consensus.TransactionsSubmitted(tuple(due)), now_ms)
-            self._execute_checked(now_ms)
         rows = self._checks.take_rows()
         if rows is not None:
             self._effects.append(rows)
@@ -201,12 +209,16 @@ class Assembly:
             self._effects.append(Dropped(event.sender, str(error)))
 
     def _receive_consensus_untrusted(self, event: Received, now_ms: int) -> None:
-        """Blocks are ordered while the signatures in them are being checked."""
+        """Blocks are ordered while the signatures in them are being checked. Those of blocks that were not accepted, or
+        come again after their commit, are left alone: a peer could send any number.
+        """
         received = consensus.receive_untrusted(event.sender, event.payload, self._verify_block)
         self._consensus(received, now_ms)
         if isinstance(received, consensus.BlocksReceived):
             for block in received.blocks:
-                self._checks.want(block.transactions)
+                vertex = self._core.dag.get(block.digest)
+                if vertex is not None and vertex.commit_index == 0:
+                    self._checks.want(block.transactions)
 
     def _receive_transactions_untrusted(self, sender: PeerId, payload: bytes) -> None:
         transactions = decode_untrusted(Transactions, payload).transactions

@@ -18,7 +18,10 @@ from synaptic_mesh.workers.signatures import check_rows, signature_row
 AT_ONCE_MAX = 4
 """Signatures that are checked in this process: some 160 us, less than a question to another one may take."""
 KNOWN_MAX = 1 << 17
-"""Verdicts kept at once. What is forgotten is checked again when it is executed."""
+KNOWN_BYTES_MAX = 64 << 20
+"""Verdicts kept at once, and the transactions that they are about. What is forgotten is checked again when it is
+executed.
+"""
 
 Verdict = VerifiedTransaction | str
 """A transaction that its sender signed, or why these bytes are none."""
@@ -32,6 +35,7 @@ class Checks:
         self._epoch = epoch
         self._processes = processes
         self._known: dict[bytes, Verdict] = {}
+        self._known_bytes = 0
         self._waiting: dict[bytes, VerifiedTransaction] = {}
         self._gathered: list[tuple[bytes, bytes]] = []  # transaction, row
         self._asked: dict[int, list[bytes]] = {}
@@ -43,9 +47,9 @@ class Checks:
         return next(iter(self._asked), self._token + 1)
 
     @property
-    def waiting_count(self) -> int:
-        """Transactions whose verdict is not known yet."""
-        return len(self._waiting)
+    def known_count(self) -> int:
+        """Verdicts that are kept."""
+        return len(self._known)
 
     def want(self, transactions: Iterable[bytes]) -> int:
         """See to it that these get a verdict. Returns a ticket: they have it once `oldest` is above."""
@@ -96,7 +100,8 @@ class Checks:
     def forget(self, transactions: Iterable[bytes]) -> None:
         """These were executed or refused: nobody will ask again."""
         for data in transactions:
-            self._known.pop(data, None)
+            if self._known.pop(data, None) is not None:
+                self._known_bytes -= len(data)
 
     def _open_untrusted(self, data: bytes) -> tuple[VerifiedTransaction, bytes]:
         opened = open_transaction_untrusted(data, self._network, self._epoch)
@@ -110,9 +115,10 @@ class Checks:
             self._know(data, verified if is_valid else UNSIGNED)
 
     def _know(self, data: bytes, verdict: Verdict) -> None:
-        if len(self._known) >= KNOWN_MAX:
-            del self._known[next(iter(self._known))]
         self._known[data] = verdict
+        self._known_bytes += len(data)
+        while len(self._known) > KNOWN_MAX or self._known_bytes > KNOWN_BYTES_MAX:
+            self.forget([next(iter(self._known))])
 
 
 UNSIGNED = "transaction is not signed by its sender"

@@ -137,7 +137,10 @@ class MeshClient:
         return await self.submit(Transfer(*transfers[0]) if single else TransferMany(records))
 
     async def submit(self, action: ActionUnion) -> Receipt:
-        """Sign an action with this account's next nonce, submit it and return its receipt, confirmed by stake of v."""
+        """Sign an action with this account's next nonce, submit it and return its receipt, confirmed by stake of v.
+
+        Raises LocalError with the reason when the validator does not take it: nothing was executed then.
+        """
         async with self._submitting:
             validator = self._some_validator()
             (state,) = await self.accounts([self.key.peer_id], validator)
@@ -150,6 +153,9 @@ class MeshClient:
             self._following[validator, number] = finished
             self.flush(validator)
         done = await finished
+        if not done.commit:
+            self._nonce = None  # it was not used: the ledger's word counts
+            raise LocalError(f"the transaction was not taken: {done.reason}")
         confirmed_by = await self._confirm(validator, nonce)
         return Receipt(nonce, done.commit, done.reason, confirmed_by)
 

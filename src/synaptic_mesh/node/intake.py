@@ -183,7 +183,7 @@ class Intake:
             nonce = nonces[sender] = self._get_account(sender).nonce
         if nonce <= transaction.nonce < nonce + NONCES_AHEAD_MAX:
             objection = self._objection(sender, transaction.action)
-            return (0, objection, False) if objection else None
+            return (0, objection, True) if objection else None
         if transaction.nonce < nonce:
             used = f"nonce {transaction.nonce} of {short(sender)} is used already, the next is {nonce}"
             return self._recent.get(verdict.id, (0, used, True))
