@@ -66,8 +66,8 @@ ClientMessage = Submission | AccountsQuestion
 
 
 class Refusal(Record):
-    """`count` transactions from number `first` on did not run, or changed nothing, and why. Unless it `is_final` they are
-    worth sending again as they are: there was no room, or an older one was missing.
+    """`count` transactions from number `first` on did not run, or changed nothing, and why. Unless it `is_final` they
+    are worth sending again as they are: there was no room, or an older one was missing.
     """
 
     first: int
