@@ -28,7 +28,7 @@ def test_a_specification_reads_back_into_its_model(hidden: tuple[int, ...]) -> N
     [
         (
             "cnn:3",
-            "model 'cnn:3' is not known; the families are linear (for example linear), mlp (for example mlp:64,64)",
+            "model 'cnn:3' is not known; the families are layers (for example layers:JSON, which",
         ),
         ("", "model '' is not known"),
         ("MLP:64", "model 'MLP:64' is not known"),

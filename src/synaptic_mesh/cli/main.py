@@ -55,7 +55,7 @@ def demo(
 def train(
     data: Annotated[str, typer.Option(help="digits, FILE.csv or FILE.npz")],
     target: Target = None,
-    model: Annotated[str, typer.Option(help="Model family and sizes.")] = "mlp:64,64",
+    model: Annotated[str, typer.Option(help="mlp:SIZES, linear, or FILE.py, which is EXECUTED.")] = "mlp:64,64",
     task: Annotated[str | None, typer.Option(help="classify or regress (default: by the target's type).")] = None,
     outer_steps: Annotated[int | None, typer.Option(min=1, max=10_000, help="Outer steps.")] = None,
     inner_steps: Annotated[int | None, typer.Option(min=1, max=10_000, help="Optimizer steps per outer step.")] = None,

@@ -8,6 +8,7 @@ import msgspec
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from synaptic_mesh.cli.network_source import model_specification
 from synaptic_mesh.cli.output import Exit, console, emit
 from synaptic_mesh.ledger.jobs import JobState
 from synaptic_mesh.ledger.manifest import PPM
@@ -93,6 +94,9 @@ def prepare(request: Request) -> PreparedJob:
         drop_missing=request.drop_missing,
     )
     examples = load_examples(request.data, options)
+    prepared = examples.prepared
+    model = model_specification(request.model, prepared.width, prepared.outputs)
+    request = msgspec.structs.replace(request, model=model)
     chosen = {name: value for name in OVERRIDES if (value := getattr(request, name)) is not None}
     hyperparameters = choose_hyperparameters(default_hyperparameters(request, examples), chosen)
     return prepare_job(examples, request.model, solo_terms(), seed=request.seed, hyperparameters=hyperparameters)

@@ -40,7 +40,7 @@ class TorchNetwork(msgspec.Struct, frozen=True, eq=False):
 
     nodes: tuple[TorchNode, ...]
     parameters: dict[str, tuple[str, Array]]
-    """Placeholder -> (parameter's name, values)."""
+    """Node -> (parameter's name, values)."""
     constants: dict[str, Array]
     entry: str
     result: Any
@@ -55,10 +55,10 @@ class TorchNetwork(msgspec.Struct, frozen=True, eq=False):
 
     def _trace(self, scope: Scope, x: Tensor) -> Tensor:
         values: dict[str, Any] = {self.entry: x}
-        for placeholder, (name, array) in self.parameters.items():
-            values[placeholder] = scope.parameter(name, array.shape, Given(array))
-        for placeholder, array in self.constants.items():
-            values[placeholder] = scope.builder.array(array)
+        for node_name, (name, array) in self.parameters.items():
+            values[node_name] = scope.parameter(name, array.shape, Given(array))
+        for node_name, array in self.constants.items():
+            values[node_name] = scope.builder.array(array)
         for node in self.nodes:
             arguments = _resolved(node.arguments, values)
             keywords = {key: _resolved(value, values) for key, value in node.keywords.items()}
@@ -113,8 +113,8 @@ def _read(program: Any, rows: int) -> TorchNetwork:
     lifted = signature.inputs_to_lifted_tensor_constants
     constants |= {place: _array(held[name]) for place, name in lifted.items()}
     (entry,) = signature.user_inputs
-    (placeholder,) = (node for node in program.graph.nodes if node.name == entry)
-    is_open = not isinstance(placeholder.meta["val"].shape[0], int)
+    (first,) = (node for node in program.graph.nodes if node.name == entry)
+    is_open = not isinstance(first.meta["val"].shape[0], int)
     return TorchNetwork(tuple(nodes), parameters, constants, entry, result, None if is_open else rows)
 
 

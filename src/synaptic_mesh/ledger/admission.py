@@ -13,6 +13,8 @@ from synaptic_mesh.ledger.manifest import PPM, BlobRef, DataManifest, Economy, M
 MANIFEST_VERSION = 1
 MANIFEST_BYTES_MAX = 1 << 19
 TEXT_CHARS_MAX = 128
+MODEL_CHARS_MAX = 4096
+"""The layers of a network as text; families such as "mlp:64,64" are short."""
 PREPARED_BYTES_MAX = 1 << 18
 BLOB_BYTES_MAX = 1 << 30
 JOB_BYTES_MAX = 1 << 34
@@ -66,7 +68,7 @@ def check_manifest(manifest: Manifest, semantics_id: bytes, validator_count: int
         raise LocalError(f"the job is for engine semantics {job_side}, the network runs {network_side}")
     _check_choice(manifest.task, TASKS, "task")
     _check_choice(manifest.codec, CODECS, "codec")
-    _check_text(manifest.model, "model")
+    _check_text(manifest.model, "model", MODEL_CHARS_MAX)
     _check_blob(manifest.step_graph, "step_graph")
     _check_blob(manifest.predict_graph, "predict_graph")
     _check_blob(manifest.initial_state, "initial_state")
@@ -193,9 +195,9 @@ def _check_choice(value: str, choices: tuple[str, ...], what: str) -> None:
         raise LocalError(f"{what} is {value[:TEXT_CHARS_MAX]!r}, it must be one of {', '.join(choices)}")
 
 
-def _check_text(text: str, what: str) -> None:
-    if not 1 <= len(text) <= TEXT_CHARS_MAX:
-        raise LocalError(f"{what} has {len(text)} characters, it needs 1 to {TEXT_CHARS_MAX}")
+def _check_text(text: str, what: str, most: int = TEXT_CHARS_MAX) -> None:
+    if not 1 <= len(text) <= most:
+        raise LocalError(f"{what} has {len(text)} characters, it needs 1 to {most}")
 
 
 def _check_between(value: int, low: int, high: int, what: str) -> None:

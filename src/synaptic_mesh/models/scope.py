@@ -18,7 +18,7 @@ from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.ir import NAME_PATTERN, Shape
 from synaptic_mesh.engine.trace import Builder, Spec, Tensor, spec_of
-from synaptic_mesh.models.initial_values import Initializer
+from synaptic_mesh.models.initial_values import Constant, Initializer
 
 NAME_CHARACTERS_MAX = 56
 """Names of a graph have at most 64 characters, and optimizer state puts up to 6 before a parameter's."""
@@ -60,7 +60,8 @@ class Scope:
         seed: int | bytes = 0,
         given: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """`given`: parameters that exist already, by full name; then nothing else may be asked for."""
+        """`given`: a job's parameters by full name, which begin at 0 where they are no matrices; then there is no
+        state, and nothing else may be asked for."""
         self.builder = builder
         self.is_training = is_training
         self.seed = seed
@@ -90,6 +91,8 @@ class Scope:
             tensor = self._given[full]
             if tensor.shape != shape:
                 raise LocalError(f"parameter {full!r} has shape {tensor.shape}, the layer needs {shape}")
+            if isinstance(initializer, Constant) and initializer.value != 0:
+                tensor = tensor + initializer.value  # what is given begins at 0
         else:
             tensor = self.builder.input(full, Spec(shape))
         self.record.parameters[full] = Parameter(shape, initializer)

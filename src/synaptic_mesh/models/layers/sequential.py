@@ -39,6 +39,9 @@ class Residual(msgspec.Struct, frozen=True, tag="residual"):
 
     layers: tuple["AnyLayer", ...]
 
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "layers", tuple(self.layers))
+
     def __call__(self, scope: Scope, x: Tensor) -> Tensor:
         """Raises LocalError when the layers change the shape."""
         result = run_layers(self.layers, scope, x)

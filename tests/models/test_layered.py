@@ -1,0 +1,68 @@
+"""Networks of layers as models of a job."""
+
+import numpy as np
+import pytest
+
+from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.engine.initializers import he_uniform
+from synaptic_mesh.engine.optimizers import AdamW
+from synaptic_mesh.engine.reference import ReferenceBackend
+from synaptic_mesh.models.graphs import build_job_graphs
+from synaptic_mesh.models.layered import Layered
+from synaptic_mesh.models.layers.convolution import Conv2d
+from synaptic_mesh.models.layers.dense import Dense
+from synaptic_mesh.models.layers.dropout import Dropout
+from synaptic_mesh.models.layers.normalization import BatchNorm, LayerNorm
+from synaptic_mesh.models.layers.sequential import Residual, Sequential
+from synaptic_mesh.models.layers.shape import Flatten, Reshape
+from synaptic_mesh.models.registry import parse_model
+
+NETWORK = Sequential([Dense(16, "gelu"), Residual([LayerNorm(), Dense(16)]), Dense(3)])
+IMAGES = Sequential([Reshape((1, 4, 4)), Conv2d(4, activation="relu"), Flatten(), Dense(2)])
+
+
+@pytest.mark.parametrize("network", [NETWORK, IMAGES])
+def test_a_specification_reads_back(network: Sequential) -> None:
+    assert parse_model(Layered(network).spec) == Layered(network)
+
+
+def test_a_job_of_layers_learns() -> None:
+    """Started as a job starts: matrices He-uniform, everything else at 0; the norm's scale is then 1."""
+    generator = np.random.default_rng(2)
+    x = generator.normal(size=(32, 4)).astype(np.float32)
+    y = x[:, :3].argmax(axis=1).astype(np.int32)
+    graphs = build_job_graphs(Layered(NETWORK), "classify", width=4, outputs=3, batch=32, optimizer=AdamW(0.02))
+    program = ReferenceBackend().compile(graphs.step)
+    for name, shape in graphs.parameters.items():
+        program.write(name, he_uniform(1, name, shape) if len(shape) > 1 else np.zeros(shape, np.float32))
+    for name, value in graphs.optimizer_init.items():
+        program.write(name, value)
+    program.write("x", x)
+    program.write("y", y)
+    losses = []
+    for _ in range(40):
+        program.run()
+        losses.append(float(program.read("loss")))
+    assert losses[-1] < 0.3 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (Sequential([Dense(4), BatchNorm(), Dense(3)]), "'batch_norm1/mean' is state, which a job does not carry"),
+        (Sequential([Dense(4), Dropout(0.5), Dense(3)]), "'dropout1/step' is state, which a job does not carry"),
+        (Sequential([Dense(4)]), r"the network gives \(4,\) for a row, the data need \(3,\)"),
+        (Sequential([Reshape((3, 3)), Dense(3)]), "reshape0: Reshape"),
+    ],
+)
+def test_what_no_job_can_carry(network: Sequential, message: str) -> None:
+    with pytest.raises(LocalError, match=message):
+        Layered(network).shapes(4, 3)
+
+
+def test_a_text_that_is_no_network() -> None:
+    for text in ("layers:", "layers:{}", "layers:[1]", 'layers:{"type":"dense","units":3}'):
+        with pytest.raises(LocalError, match="the network's description cannot be read"):
+            parse_model(text)
+    with pytest.raises(LocalError, match="of 5007 characters is over 4096"):
+        parse_model("layers:" + " " * 5000)
