@@ -16,6 +16,7 @@ from synaptic_mesh.engine.functions.indexing import gather_last, scatter_add_las
 from synaptic_mesh.engine.functions.movement import concat, place
 from synaptic_mesh.engine.functions.order import cumsum, top_k_indices
 from synaptic_mesh.engine.geometry import ConvGeometry, Stride
+from synaptic_mesh.engine.golden_inputs import awkward_values
 from synaptic_mesh.engine.ir import DType, Graph, Op, Shape
 from synaptic_mesh.engine.reference import ReferenceBackend
 from synaptic_mesh.engine.support import MISSING, feature
@@ -42,10 +43,7 @@ from synaptic_mesh.engine.trace import (
 
 SIZE_MAX = 6000
 EXTENTS = (0, 1, 1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 31, 33, 65)
-SPECIAL = np.array(
-    [0, 0x80000000, 1, 0x80000001, 0x007FFFFF, 0x00800000, 0x7F7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00000, 0x3F800000],
-    np.uint32,
-).view(np.float32)
+SPECIAL = awkward_values()
 UNARY = (abs, exp, log, tanh, sigmoid, sqrt, floor, stop_gradient, erf, sin, cos, round_even, lambda x: -x)
 BINARY = (
     lambda a, b: a + b,

@@ -324,6 +324,10 @@ def derivative(function, x):
         (lambda x: stop_gradient(x * x) + x, [3, 4], [1, 1]),
         (lambda x: x.builder.constant(1.0), [3], [0]),
         (lambda x: floor(x), [1.5], [0]),
+        (lambda x: x.builder.constant(0.0, x.shape) ** x, [2, 1, 0, -1], [0, 0, 0, -np.inf]),
+        (lambda x: x ** x.builder.constant(0.0, x.shape), [2, 0], [0, 0]),
+        (round_even, [1.5], [0]),
+        (lambda x: x.bitcast(DType.I32).convert(DType.F32), [1.5], [0]),
         (lambda x: x.convert(DType.I32).convert(DType.F32), [1.5], [0]),
     ],
 )

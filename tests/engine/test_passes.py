@@ -71,6 +71,9 @@ def test_transposes_of_batches_fold_into_flags():
     graph = simplify(trace(function, {"a": f32(3, 4, 2), "b": f32(4, 3, 5)}))
     assert [node.op for node in graph.nodes] == [Op.INPUT, Op.INPUT, Op.TRANSPOSE, Op.MATMUL]
     assert graph.nodes[3].attributes == Attributes(transpose_left=True)
+    exchanged = trace(lambda a: matmul(a.transpose(1, 0, 3, 2), a.transpose(0, 1, 3, 2)), {"a": f32(2, 2, 3, 3)})
+    flags = [node.attributes for node in simplify(exchanged).nodes if node.op is Op.MATMUL]
+    assert flags == [Attributes(transpose_right=True)]
 
 
 def test_identities_of_arithmetic_stay():

@@ -68,6 +68,7 @@ ROW = np.array([10, 20, 30], np.float32)
         (lambda x, r: x[:, ::-1], X[:, ::-1]),
         (lambda x, r: x[..., 1:], X[..., 1:]),
         (lambda x, r: x[0:0], X[0:0]),
+        (lambda x, r: x[1:2:5, ::7], X[1:2:5, ::7]),
         (lambda x, r: x[None, :, 2:0:-1, None], X[None, :, 2:0:-1, None]),
         (lambda x, r: x[-9:9, 7:-9:-2], X[-9:9, 7:-9:-2]),
         (lambda x, r: x[...], X),

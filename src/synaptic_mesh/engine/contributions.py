@@ -36,7 +36,7 @@ def shared_factors(builder: Builder, last: int, active: set[int]) -> set[int]:
         node = builder.nodes[index]
         for position, operand in enumerate(node.inputs if index in active else ()):
             is_product = node.op is Op.MATMUL and len(node.shape) == 2 and position == 1
-            if not is_product or node.inputs[0] == operand:
+            if not is_product:
                 barred.add(operand)
             users.setdefault(operand, []).append(node)
     return {

@@ -53,6 +53,14 @@ def test_a_transposed_convolution_is_the_gradient():
     np.testing.assert_allclose((forth * g).sum(), (x.astype(np.float64) * back).sum(), rtol=1e-5)
 
 
+def test_sides_of_a_transposed_convolution_are_cut_off():
+    w = drawn(4, 3, 3, 2, name="conv/t")
+    whole = evaluate(lambda x, w: convolution.conv_transpose2d(x, w, stride=2, groups=2), X, w)
+    padding = ((1, 0), (0, 2))
+    cut = evaluate(lambda x, w: convolution.conv_transpose2d(x, w, stride=2, padding=padding, groups=2), X, w)
+    np.testing.assert_array_equal(cut, whole[:, :, 1:, :-2])
+
+
 @pytest.mark.parametrize(
     ("function", "sentence"),
     [
