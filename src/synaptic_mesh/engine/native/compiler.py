@@ -39,7 +39,7 @@ WIDTHS = (2, 4, 8, 16)
 ARENA, WORK = "%arena", "%work"
 SHARED_PRODUCT_MIN = 256**3
 """Multiplications of a product from which threads share it: a helper needs some 50 us to come."""
-PARTS_PER_THREAD = 2
+PARTS_PER_THREAD = 4
 
 
 class CompiledNative(NamedTuple):
