@@ -25,7 +25,7 @@ from synaptic_mesh.consensus.admission import Admission, verify_block_untrusted
 from synaptic_mesh.consensus.block import BlockRef, CommitVote, VerifiedBlock, genesis_ref, seal_block
 from synaptic_mesh.consensus.evidence import check_evidence_untrusted, evidence_bytes_max, evidence_of
 from synaptic_mesh.engine.golden import semantics_id
-from synaptic_mesh.engine.serialize import graph_from_bytes_untrusted
+from synaptic_mesh.engine.serialize import GRAPH_BYTES_MAX, graph_from_bytes_untrusted
 from synaptic_mesh.facade import network_file
 from synaptic_mesh.identity.certificates import (
     Issuer,
@@ -39,6 +39,7 @@ from synaptic_mesh.identity.committee import committee_of
 from synaptic_mesh.identity.envelope import PAYLOAD_BYTES_MAX, Opener, Sealer
 from synaptic_mesh.identity.keys import KeyPair
 from synaptic_mesh.ledger.genesis import (
+    GENESIS_BYTES_MAX,
     Genesis,
     GenesisAccount,
     GenesisValidator,
@@ -90,6 +91,8 @@ class Target:
     run: Callable[[bytes], object]
     seeds: tuple[bytes, ...]
     bytes_max: int = PAYLOAD_BYTES_MAX
+    frame_bytes_max: int = PAYLOAD_BYTES_MAX
+    """Where more than a message gets in: the size that the decoder itself allows."""
 
 
 THROUGH = {
@@ -215,7 +218,7 @@ def _consensus() -> tuple[Target, ...]:
             "base.codec.decode_untrusted",
             lambda data: decode_untrusted(cast(Any, consensus.Message), data),
             messages,
-            FRAME_BYTES_MAX // 8,
+            frame_bytes_max=FRAME_BYTES_MAX,
         ),
     )
 
@@ -281,7 +284,12 @@ def _ledger() -> tuple[Target, ...]:
             check_records_untrusted,
             (bytes(40), bytes(40 * 4_096), bytes(41)),
         ),
-        Target("ledger.genesis.load_genesis_untrusted", load_genesis_untrusted, (save_genesis(genesis()),)),
+        Target(
+            "ledger.genesis.load_genesis_untrusted",
+            load_genesis_untrusted,
+            (save_genesis(genesis()),),
+            frame_bytes_max=GENESIS_BYTES_MAX,
+        ),
     )
 
 
@@ -375,7 +383,12 @@ def _tensors() -> tuple[Target, ...]:
         ),
         Target("collab.state.decode_state_untrusted", lambda data: decode_state_untrusted(manifest, data), (state,)),
         Target("training.dataset.decode_shard_untrusted", decode_shard, (shard,), FILE_BYTES_MAX),
-        Target("engine.serialize.graph_from_bytes_untrusted", graph_from_bytes_untrusted, (graph,)),
+        Target(
+            "engine.serialize.graph_from_bytes_untrusted",
+            graph_from_bytes_untrusted,
+            (graph,),
+            frame_bytes_max=GRAPH_BYTES_MAX,
+        ),
     )
 
 

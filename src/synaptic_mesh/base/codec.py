@@ -12,8 +12,10 @@ import msgspec
 
 from synaptic_mesh.base.errors import PeerError
 
-FRAME_BYTES_MAX = 8 << 20
-"""Largest encoded control message that is decoded at all. Bulk data travels as blobs."""
+FRAME_BYTES_MAX = 4 << 20
+"""Largest encoded message that is decoded at all: four times what the envelope lets through, since a frame of the
+smallest values takes eight times its size as objects. Bulk data travels as blobs.
+"""
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
