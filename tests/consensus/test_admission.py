@@ -164,3 +164,11 @@ def test_only_admission_and_sealing_build_verified_blocks() -> None:
     source = Path(admission.__file__).parent.parent
     callers = {path.name for path in source.rglob("*.py") if "VerifiedBlock(" in path.read_text()}
     assert callers == {"block.py", "admission.py"}
+
+
+def test_the_parents_that_a_block_needs_are_those_of_the_epochs_rule() -> None:
+    data = signed(header())  # three parents of four
+    strict = Admission(COMMITTEE, NETWORK, parent_stake=4)
+    with pytest.raises(PeerError, match="V7: parents of round 0 have stake 3, below 4"):
+        strict.verify_untrusted(data)
+    assert Admission(COMMITTEE, NETWORK, parent_stake=3).verify_untrusted(data)

@@ -154,6 +154,20 @@ def test_a_silent_validator_loses_its_turns_to_a_better_one_on_every_node() -> N
     assert mesh.cores[1].schedule.benched == (3,)
 
 
+@pytest.mark.parametrize("period", [5, 6, 7, 8])
+def test_nothing_counted_for_leaders_that_a_period_has_replaced_is_kept(period: int) -> None:
+    mesh = Mesh(4, rules=lambda committee: replace(mysticeti(committee), reputation_commits=period))
+    mesh.down.add(3)
+    mesh.start(0, 1, 2)
+    for step in range(150):
+        mesh.submit(step % 3, b"tx%d" % step)
+        mesh.run(mesh.now_ms + 20)
+        for core in mesh.cores[:3]:
+            for round_, tallies in core.committer._tallies.items():
+                assert tuple(tally.author for tally in tallies) == core.schedule.leaders(round_)
+    assert mesh.cores[0].schedule.benched == (3,)
+
+
 def test_nothing_is_broadcast_before_it_is_written() -> None:
     """Own blocks and commits leave only after the Append that holds them came back."""
     mesh = Mesh(4)
@@ -416,6 +430,14 @@ def test_equivocation_is_reported_once_an_author_with_a_proof() -> None:
     assert check_evidence_untrusted(evidence_of(one, two), mesh.committee, NETWORK) == (1, 1, mesh.peers[1])
     assert Dropped(mesh.peers[2], "twin", 1) in effects
     assert len(mesh.cores[0].dag.slot(1, 1)) == 2
+
+
+def test_a_restart_hands_the_proofs_in_its_store_out_again() -> None:
+    """The crash may have come between finding and reporting."""
+    mesh = ready()
+    one, two = (seal(mesh, 1, 1, genesis(mesh, 1), tx) for tx in (b"a", b"b"))
+    effects = mesh.new_core(0).start(0, blocks=(one, two))
+    assert [e for e in effects if isinstance(e, Evidence)] == [Evidence(1, 1, evidence_of(one, two))]
 
 
 def test_a_third_twin_is_accepted_as_an_ancestor_of_another_block() -> None:

@@ -116,6 +116,20 @@ def test_who_does_not_vote_is_benched_after_the_period() -> None:
     assert [line.schedule.leaders(r) for r in range(1, 9)] == [(a,) for a in (1, 2, 3, 0, 1, 2, 0, 0)]
 
 
+def test_a_change_of_the_turn_spares_the_other_leaders_of_the_round() -> None:
+    """Two leaders a round. C6 ends the period and D is benched: D still leads round 6 beside C, and no more after."""
+    votes = "; ".join(
+        f"{'; '.join(f'{a}{r}:[*]' for a in 'ABC')}; D{r}:[* -{'ABCD'[(r - 1) % 4]}{r - 1}]" for r in range(2, 7)
+    )
+    drawing = dag(f"{full(1)}; {votes}")
+    line = linearizer(drawing, reputation_commits=6)
+    line.schedule = LeaderSchedule(drawing.committee, leader_count=2)
+    for name in ("B1", "C2", "D3", "A4", "B5"):
+        line.commit(drawing[name])
+    assert line.commit(drawing["C6"])[0].benched == (3,)
+    assert [line.schedule.leaders(r) for r in (6, 10)] == [(2, 3), (2, 0)]  # C is the best, but leads 10 already
+
+
 def test_a_period_ends_with_the_same_choice_wherever_it_is_replayed() -> None:
     def lines() -> list[bytes]:
         drawing = dag(full(*range(1, 9)))

@@ -16,7 +16,10 @@ def test_a_vote_for_a_committed_leader_is_a_point() -> None:
     reputation.note(drawing["A2"].block.ref, headers(drawing, "A2", "B2", "C2"), 0)
     assert reputation.points == [1, 1, 0, 0]  # C blamed
     reputation.note(drawing["D3"].block.ref, headers(drawing, "D3"), 0)
-    assert reputation.points == [1, 1, 0, 1]  # D names B1 too, but only A2 is of the round before
+    assert reputation.points == [1, 1, 0, 1]  # D names A2, of the round before
+    drawing.draw("B3:[B2 B1 C2]")
+    reputation.note(drawing["B3"].block.ref, headers(drawing, "B3"), 0)
+    assert reputation.points == [1, 1, 0, 1]  # B1 is a committed leader, but two rounds below
 
 
 def test_a_point_needs_no_block_that_is_pruned_only_the_ref() -> None:

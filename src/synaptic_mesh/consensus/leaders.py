@@ -38,17 +38,19 @@ class Era:
         self.turn = tuple(author for author in range(size) if author not in demoted)
 
     def leaders(self, round_: int, count: int) -> tuple[int, ...]:
-        """Authors by rank, all different."""
+        """Authors by rank, all different. A benched one gives its turn to a favoured one that does not lead this round
+        already, else to the next in the turn.
+        """
         turn = self.turn
         chosen = [turn[(round_ + rank) % len(turn)] for rank in range(min(count, len(turn)))]
-        for rank, author in enumerate(chosen):
-            if author not in self.benched:
-                continue
-            for step in range(len(self.favoured)):
-                other = self.favoured[(round_ + step) % len(self.favoured)]
-                if other not in chosen:
-                    chosen[rank] = other
-                    break
+        if any(author in self.benched for author in chosen):
+            shift = round_ % len(self.favoured) if self.favoured else 0
+            others = [turn[(round_ + count + step) % len(turn)] for step in range(len(turn))]
+            for rank, author in enumerate(chosen):
+                if author in self.benched:
+                    candidates = (*self.favoured[shift:], *self.favoured[:shift], *others)
+                    free = (other for other in candidates if other not in chosen and other not in self.benched)
+                    chosen[rank] = next(free, author)
         return tuple(chosen)
 
 
