@@ -8,6 +8,7 @@ from synaptic_mesh.base.arrays import F32
 from synaptic_mesh.bench.engine_suite import classifier_step, step_data
 from synaptic_mesh.engine import fusion
 from synaptic_mesh.engine.abi import HELPER_IDLE
+from synaptic_mesh.engine.composites import relu
 from synaptic_mesh.engine.executors.contraction import multiply_ascending
 from synaptic_mesh.engine.golden import check_backend
 from synaptic_mesh.engine.ir import Graph
@@ -27,6 +28,12 @@ def everything_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fusion, "STRIP_RIGHT_ELEMENTS_MAX", 0)
     monkeypatch.setattr(compiler, "SHARED_PRODUCT_MIN", 1)
     monkeypatch.setattr(gemm, "PART_EXTENT_MIN", 1)
+
+
+@pytest.fixture
+def fused_products_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler, "SHARED_PRODUCT_MIN", 1)
+    monkeypatch.setattr(compiler, "SHARED_ROWS_MIN", 1)
 
 
 def operands() -> tuple[F32, F32]:
@@ -87,6 +94,29 @@ def test_golden_vectors_random_graphs_and_training_steps(threads: int) -> None:
     wrong, _ = differences(range(7000, 7010), 16, [backend])
     assert not wrong, "\n".join(wrong[:10])
     assert trained(threads) == trained(1)
+
+
+@pytest.mark.usefixtures("fused_products_are_shared")
+@pytest.mark.parametrize("threads", COUNTS[1:])
+def test_products_with_their_chains(threads: int) -> None:
+    backend = NativeBackend(threads=threads)
+    assert backend.load(classifier_step()).layout.threads == threads
+    assert check_backend(backend) == []
+    wrong, _ = differences(range(7100, 7110), 16, [backend])
+    assert not wrong, "\n".join(wrong[:10])
+    assert trained(threads) == trained(1)
+
+
+def test_parts_of_fused_products_are_equal() -> None:
+    def rows(m: int, threads: int) -> int:
+        graph = trace(lambda x, w, b: relu(x @ w + b), {"x": f32(m, 784), "w": f32(784, 128), "b": f32(128)})
+        (kernel,) = compiler.compile_native(graph, AVX2).plan.kernels
+        return compiler.part_rows(graph, kernel, threads)
+
+    assert [rows(m, 2) for m in (1024, 1000, 96, 32)] == [128, 125, 0, 0]
+    assert rows(256, 4) == 64
+    assert rows(521, 2) == 0  # a prime
+    assert rows(4096, 1) == 0
 
 
 def trained(threads: int) -> dict[str, bytes]:

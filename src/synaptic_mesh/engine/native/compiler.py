@@ -37,6 +37,8 @@ from synaptic_mesh.engine.views import dense_strides
 STEPS = "steps"
 WIDTHS = (2, 4, 8, 16)
 ARENA, WORK = "%arena", "%work"
+SHARED_ROWS_MIN = 48
+"""Rows of a part of a product with its chain, at least: each part packs the right operand for itself."""
 SHARED_PRODUCT_MIN = 256**3
 """Multiplications of a product from which threads share it: a helper needs some 50 us to come."""
 PARTS_PER_THREAD = 4
@@ -82,8 +84,48 @@ def _workspace_bytes(profile: Profile, graph: Graph, kernel: Kernel, threads: in
         m, k, n = matmul_extents(graph, kernel.nodes[0])
         return workspace_bytes(profile, m, k) * (threads if _is_shared(m, k, n, threads) else 1)
     if kernel.root is not None and 0 not in kernel.shape:
+        rows = part_rows(graph, kernel, threads)
+        if rows:
+            return threads * _part_workspace_bytes(profile, graph, kernel, rows)
         return _product(graph, kernel, kernel.root).workspace_bytes(profile)
     return 0
+
+
+def _part_workspace_bytes(profile: Profile, graph: Graph, kernel: Kernel, rows: int) -> int:
+    """Scratch memory of a part of a fused product, in whole lines."""
+    if kernel.root is None:
+        return 0
+    return -(-_product(graph, kernel, kernel.root)._replace(m=rows).workspace_bytes(profile) // 64) * 64
+
+
+def part_rows(graph: Graph, kernel: Kernel, threads: int) -> int:
+    """Return the rows of a part of a product with its chain, when threads share it, else 0. All parts are equal, so one
+    function serves them; each packs the right operand for itself, so parts have many rows."""
+    if kernel.root is None or kernel.kind is not KernelKind.FUSED or _row_strides(graph, kernel) is None:
+        return 0
+    m, k, n = matmul_extents(graph, kernel.root)
+    if not _is_shared(m, k, n, threads):
+        return 0
+    for parts in range(threads * PARTS_PER_THREAD, threads - 1, -1):
+        if m % parts == 0 and m // parts >= SHARED_ROWS_MIN:
+            return m // parts
+    return 0
+
+
+def _row_strides(graph: Graph, kernel: Kernel) -> dict[Spot, int] | None:
+    """Return by how many elements each address of a fused product moves from row to row; None where one address is
+    walked in two ways."""
+    if kernel.root is None:
+        return None
+    left, right = graph.nodes[kernel.root].inputs
+    a_row = _product(graph, kernel, kernel.root).a_row // 4
+    walks = [(kernel.operands[left], a_row), (kernel.operands[right], 0)]
+    walks += [(view, view.strides[0]) for view in kernel.leaves.values()]
+    found: dict[Spot, int] = {(buffer, 0): kernel.shape[-1] for _, buffer in kernel.stores}
+    for view, stride in walks:
+        if found.setdefault((view.base, view.offset), stride) != stride:
+            return None
+    return found
 
 
 def _is_shared(m: int, k: int, n: int, threads: int) -> bool:
@@ -190,6 +232,14 @@ class _Compiler:
         offsets = [*(self.plan.offsets[buffer] + 4 * at for buffer, at in spots), self.plan.workspace, 0]
         if kernel.kind is KernelKind.GEMM:
             return self._gemm_call(kernel)
+        rows = part_rows(self.graph, kernel, self.threads)
+        if rows:
+            return self._fused_job(kernel, rows)
+        return f"{self._function(kernel)}({', '.join(f'ptr {offset}' for offset in offsets)})"
+
+    def _function(self, kernel: Kernel) -> str:
+        """Return the name of a kernel's function, emitted if no kernel of the same form was."""
+        spots = kernel_spots(self.graph, kernel)
         form = kernel_form(self.graph, kernel, self.checked)
         if form not in self.names:
             parameters = {spot: f"%p{at}" for at, spot in enumerate(spots)}
@@ -201,7 +251,7 @@ class _Compiler:
             self._emit(f, kernel, {spot: Value(name, POINTER) for spot, name in parameters.items()})
             self.functions.append(f)
             self.names[form] = f.name
-        return f"{self.names[form]}({', '.join(f'ptr {offset}' for offset in offsets)})"
+        return self.names[form]
 
     def _emit(self, f: Function, kernel: Kernel, parameters: dict[Spot, Value]) -> None:
         b = LlvmBuilder(f, self.profile, ARENA)
@@ -223,7 +273,7 @@ class _Compiler:
     ) -> None:
         if kernel.root is not None:
             chain = Chain(b, self.graph, kernel, parameters, self.checked)
-            product = _product(self.graph, kernel, kernel.root)
+            product = _product(self.graph, kernel, kernel.root)._replace(m=kernel.shape[0])
             emit_product(b.f, self.profile, product, (left.text, right.text, WORK), chain, ARENA)
 
     def _emit_batched(self, b: LlvmBuilder, kernel: Kernel, parameters: dict[Spot, Value]) -> None:
@@ -296,6 +346,24 @@ class _Compiler:
         self.functions.append(f)
         self.jobs.append(f.name)
         return f"share(ptr 0, i64 {job_word(len(self.jobs) - 1, down * across)})"
+
+    def _fused_job(self, kernel: Kernel, rows: int) -> str:
+        """Return the call that shares a product with its chain among threads: a part is the same kernel over fewer
+        rows, its addresses moved."""
+        strides = _row_strides(self.graph, kernel) or {}
+        name = self._function(kernel._replace(shape=(rows, kernel.shape[1])))
+        f = Function(f"job_{len(self.jobs)}", [("ptr", ARENA), ("i64", "%part"), ("i64", "%slot")], inline=False)
+        row = f.mul("%part", rows)
+        pointers = [
+            f.at(f.at(ARENA, self.plan.offsets[buffer] + 4 * at), f.mul(row, 4 * strides[buffer, at]))
+            for buffer, at in kernel_spots(self.graph, kernel)
+        ]
+        size = _part_workspace_bytes(self.profile, self.graph, kernel, rows)
+        work = f.at(ARENA, f.add(self.plan.workspace, f.mul("%slot", size)))
+        f.line(f"call void @{name}({', '.join(f'ptr {pointer}' for pointer in (*pointers, work, ARENA))})")
+        self.functions.append(f)
+        self.jobs.append(f.name)
+        return f"share(ptr 0, i64 {job_word(len(self.jobs) - 1, kernel.shape[0] // rows)})"
 
     def _check_the_rest(self, f: Function) -> None:
         """Scan the checked outputs that no fused kernel wrote."""
