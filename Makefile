@@ -44,7 +44,7 @@ sim: $(STAMP) ## Replay one simulated consensus run: make sim SEED=7
 sim-long: $(STAMP) ## Simulate SEEDS consensus runs (default 1000), going on where it stopped, and print the mix
 	@$(BIN)/python -m synaptic_mesh.sim.run --seeds 0:$(SEEDS) --processes 2 --commit $(COMMIT) --keep .sim-$(COMMIT).jsonl
 
-mutants: $(STAMP) ## Break each rule of consensus in turn and print which test notices it
+mutants: $(STAMP) ## Break each rule of consensus and money in turn and print which test notices it
 	@$(BIN)/python tests/sim/mutants.py --processes 2
 
 fuzz: .venv-fuzz/.installed ## Fuzz every decoder of outside bytes for SECONDS each (default 20), guided by coverage

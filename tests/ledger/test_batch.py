@@ -161,6 +161,18 @@ def test_a_receiver_spends_what_it_received_in_the_same_commit() -> None:
     assert ledger.balance(POOR) == 159
 
 
+def test_a_sender_that_a_transfer_before_it_opened() -> None:
+    ledger, events = both_ways(
+        [
+            (UNKNOWN[0], 0, Transfer(POOR, 1)),
+            (RICH, 0, Transfer(UNKNOWN[1], 9)),
+            (UNKNOWN[1], 0, Transfer(POOR, 5)),
+        ]
+    )
+    assert accepted(events) == [False, True, True]
+    assert (ledger.balance(POOR), ledger.balance(UNKNOWN[1]), ledger.account(UNKNOWN[1]).nonce) == (105, 4, 1)
+
+
 def test_money_ends_midway_and_a_batch_is_all_or_nothing() -> None:
     ledger, events = both_ways(
         [

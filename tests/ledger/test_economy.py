@@ -323,6 +323,16 @@ def test_a_silent_validator_earns_nothing() -> None:
     assert ledger.collected == 0
 
 
+def test_blocks_count_until_the_next_payment() -> None:
+    ledger = small_ledger(replace(RULES, inflation_ppb=0, fee_burn_ppm=0, reward_commits=1))
+    shares = []
+    for index, author in enumerate([FIRST, SECOND], 1):
+        transactions = in_order(ledger, (RICH, Transfer(POOR, 1)))
+        events = ledger.apply(OrderedCommit(index, 5, transactions, (author,)))
+        shares += [event.shares for event in events if isinstance(event, RewardsPaid)]
+    assert shares == [((FIRST, 10),), ((SECOND, 10),)]
+
+
 def test_without_blocks_nobody_is_paid_and_all_is_kept() -> None:
     ledger = small_ledger(replace(RULES, inflation_ppb=0, fee_burn_ppm=0, reward_commits=1))
     ledger.apply(OrderedCommit(1, 5, in_order(ledger, (RICH, Transfer(POOR, 1)))))

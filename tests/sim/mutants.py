@@ -1,11 +1,12 @@
-"""Broken rules of consensus, each by name, and what notices them.
+"""Broken rules of consensus and of money, each by name, and what notices them.
 
     python tests/sim/mutants.py                     # all of them: the table name -> killed by what
     python tests/sim/mutants.py --only "W2 removed"
 
 A mutant is a text of one source file, which must occur exactly once, and what stands there instead. It is applied to a
 copy of the package. Then the tests of consensus run against the copy, and if they pass the simulator: a mutant is
-killed when either fails. With --simulator the tests are left out, which says what the simulator alone would notice.
+killed when either fails. With --simulator the tests are left out, which says what the simulator alone would notice. A
+rule of the ledger has its own tests; the simulator of consensus executes nothing.
 """
 
 # ruff: noqa: E501 (one mutant a line can be compared with its neighbours)
@@ -25,6 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 SOURCE = ROOT / "src" / "synaptic_mesh"
 TESTS = ("tests/consensus", "tests/identity/test_committee.py")
+LEDGER_TESTS = ("tests/ledger",)
 SIMULATIONS = (("--storm", "--seeds", "0:16"), ("--seeds", "0:24", "--rounds", "60"))
 TIMEOUT_S = 300
 
@@ -52,6 +54,7 @@ class Mutant:
 TALLY, CORE, PACING = "consensus/tally.py", "consensus/core.py", "consensus/pacing.py"
 ADMISSION, LINEARIZER, DAG = "consensus/admission.py", "consensus/linearizer.py", "consensus/dag.py"
 SETTINGS = "consensus/settings.py"
+BATCH, EXECUTION, ACCOUNTS = "ledger/batch.py", "ledger/execution.py", "ledger/accounts.py"
 MYSTICETI = "Rules(3, q, q, q, q, 1, committee"
 
 MUTANTS = (
@@ -112,12 +115,44 @@ MUTANTS = (
     Mutant("rounds ahead unbounded", CORE, 'return "ahead"', "pass"),
     Mutant("twins unbounded", CORE, "return len(twins) < TWINS_KEPT or (is_demanded and len(twins) < self.committee.size)", "return True"),
     Mutant("history unbounded", "consensus/sync.py", "while len(self._blocks) > self.blocks_max or self.bytes > self.bytes_max:", "while len(self._blocks) > 1 << 40:"),
+    # Money.
+    Mutant("transfers at once beyond the balance", BATCH, "if any(debit > bank.balance(sender)", "if any(debit > 2 * bank.balance(sender)"),
+    Mutant("transfers at once of no amount", BATCH, "amounts - np.uint64(1) < np.uint64(AMOUNT_MAX)", "amounts < np.uint64(AMOUNT_MAX)"),
+    Mutant("opening fees of the first in the run", BATCH, "fees[position] += economics.fee_open_account", "fees[0] += economics.fee_open_account"),
+    Mutant("accounts beyond the bound at once", BATCH, "if len(bank) + len(openings) > ACCOUNTS_MAX:", "if len(bank) + len(openings) > ACCOUNTS_MAX + 1:"),
+    Mutant("sums of transfers modulo 2^64", "ledger/transfers.py", "[(above << 32) + below for", "[(above << 32) + below & (1 << 64) - 1 for"),
+    Mutant("sums of transfers lose a bit", "ledger/transfers.py", "amounts & np.uint64(0xFFFFFFFF)", "amounts & np.uint64(0x7FFFFFFF)"),
+    Mutant("conflicting actions overtake transfers", EXECUTION, "if run.conflicts(verified.transaction):", "if not verified.id:"),
+    Mutant("reports overtake transfers", EXECUTION, "if isinstance(transaction.action, ReportEquivocation):", "if not transaction.sender:"),
+    Mutant("refused duties are free", EXECUTION, "if not due:  # free", "if due < 0:  # free"),
+    Mutant("who cannot pay the fee runs", EXECUTION, "if fee < due:", "if due < 0:"),
+    Mutant("nonces not consumed", EXECUTION, "bank.consume_nonce(sender)", "bank.nonce(sender)"),
+    Mutant("replays run", EXECUTION, "if transaction.nonce < nonce:", "if transaction.nonce < 0:"),
+    Mutant("self-payment covers the balance", ACCOUNTS, "self._check_balance(sender, total + fees)", "self._check_balance(sender, max(amounts) + fees)"),
+    Mutant("voting stake pays fees", ACCOUNTS, "from_stake = min(fee - from_balance, old.unlocked)", "from_stake = min(fee - from_balance, old.stake)"),
+    Mutant("released a commit late", ACCOUNTS, "if at > commit_index:", "if at >= commit_index:"),
+    Mutant("further unbonding keeps its place", ACCOUNTS, "        self._releases.pop(peer, None)\n", ""),
+    Mutant("receivers' pages not hashed", ACCOUNTS, "        table.touch_all(at)\n", ""),
+    Mutant("senders' pages not hashed", ACCOUNTS, "            table.nonce[row] = nonces[peer]\n            table.touch(row)\n", "            table.nonce[row] = nonces[peer]\n"),
+    Mutant("unbonding stake still serves", "ledger/account_table.py", "return self.stake - self.locked - self.unbonding", "return self.stake - self.locked"),
+    Mutant("minted beyond the cap", "ledger/economics.py", "economics.supply_cap - supply), 0)", "economics.supply_cap), 0)"),
+    Mutant("shares rounded up", "ledger/economics.py", "[pot * stake // total for", "[-(-pot * stake // total) for"),
+    Mutant("convicted validators are paid", "ledger/rewards.py", "in active - context.convicted]", "in active]"),
+    Mutant("activity is never forgotten", "ledger/rewards.py", "    active.clear()\n", ""),
+    Mutant("nothing is burned", "ledger/rewards.py", "    bank.burn(burned)\n", ""),
+    Mutant("punished without end", "ledger/equivocation.py", "if author in context.convicted:", "if not author:"),
+    Mutant("liars rewarded for themselves", "ledger/equivocation.py", "0 if sender == author else", "0 if not sender else"),
+    Mutant("a broken judge fails a transaction", "ledger/equivocation.py", "except PeerError as error:", "except Exception as error:"),
+    Mutant("manifests pay for whole records only", "ledger/fees.py", "return -(-size // RECORD_BYTES)", "return size // RECORD_BYTES"),
+    Mutant("a job opens without its fee", "ledger/enrolment.py", "if balance < escrow + fee:", "if balance < escrow:"),
+    Mutant("the root forgets who is convicted", "ledger/ledger.py", "encode((sorted(self._convicted), sorted(self._active)))", "encode(sorted(self._active))"),
+    Mutant("economics of genesis not checked", "ledger/genesis.py", "    check_economics(genesis.economics, supply)\n", ""),
 )  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the mutants; print the table. Returns 1 if one survives."""
-    parser = argparse.ArgumentParser(description="Broken rules of consensus and what notices them")
+    parser = argparse.ArgumentParser(description="Broken rules and what notices them")
     parser.add_argument("--only", nargs="+", help="names of mutants")
     parser.add_argument("--simulator", action="store_true", help="leave the tests out")
     parser.add_argument("--processes", type=int, default=1)
@@ -140,11 +175,13 @@ def killer(mutant: Mutant, *, with_tests: bool = True) -> str:
         shutil.copytree(SOURCE, package, ignore=shutil.ignore_patterns("__pycache__"))
         mutant.apply(package)
         environment = {**os.environ, "PYTHONPATH": directory, "PYTHONDONTWRITEBYTECODE": "1"}
-        return (_first_test(environment) if with_tests else "") or next(_simulated(environment), "")
+        if mutant.file.startswith("ledger/"):
+            return _first_test(environment, LEDGER_TESTS)
+        return (_first_test(environment, TESTS) if with_tests else "") or next(_simulated(environment), "")
 
 
-def _first_test(environment: dict[str, str]) -> str:
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", *TESTS]
+def _first_test(environment: dict[str, str], tests: Sequence[str]) -> str:
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", *tests]
     output, is_late = _run(command, environment)
     if is_late:
         return "time-out of the tests"
