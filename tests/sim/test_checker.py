@@ -189,6 +189,9 @@ def test_a_transaction_that_is_ordered_twice_is_noticed() -> None:
     story.checker.committed(0, story.first, True)
     with pytest.raises(CheckFailed, match="orders b'tx' a second time"):
         story.checker.committed(0, said(story.first, block(1, 1, payload=b"tx"), story.a2), True)
+    story = Story()
+    story.checker.committed(0, story.first, True)
+    story.checker.committed(0, said(story.first, block(1, 2, payload=b"tx"), story.a2), True)  # 2 is no honest node
 
 
 def test_a_restart_without_a_sent_block_is_noticed_and_a_forgetful_node_is_forgiven_where_nobody_could_know() -> None:

@@ -9,7 +9,8 @@ The checker hears from every honest node as it goes and raises CheckFailed at th
   durability  a commit is told, and an own block sent, only after its record would survive a crash
   slots       an honest validator never signs two blocks of one round, crash or not
   restarts    an honest validator finds every block that it has sent in its log
-  once        no transaction is ordered twice
+  once        no transaction of an honest validator is ordered twice, but for a forgetful one: it may propose again what
+              it no longer knows to be in a block that it has lost
   promises    transactions in a durable own block, and those that wait at a validator that stays up, are ordered in the
               end, and every commit that anyone was told is told to all
 
@@ -175,8 +176,10 @@ class Checker:
         self.order.append(said)
 
     def _extend_transactions(self, where: str, block: VerifiedBlock) -> None:
+        is_exact = block.author in self.honest and block.author not in self.forgetful
         for transaction in block.transactions:
-            check(transaction not in self._ordered_transactions, f"{where} orders {transaction!r} a second time")
+            is_new = transaction not in self._ordered_transactions
+            check(is_new or not is_exact, f"{where} orders {transaction!r} a second time")
             self._ordered_transactions.add(transaction)
             self._due.pop(transaction, None)
 
