@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.bench.networks import Network, NetworkWork
 from synaptic_mesh.bench.workload import Kind, Workload
 
 
@@ -21,19 +22,14 @@ class Mode(enum.Enum):
 class Case(msgspec.Struct, frozen=True):
     """One row of results. `steps`: how many follow each other when the data stays in place."""
 
-    work: Workload
+    work: Workload | NetworkWork
     mode: Mode
     steps: int = 1
 
     @property
     def name(self) -> str:
         """Like "gemm 64, per call" and "train 784-128-10 batch 32, in place"."""
-        sizes = self.work.sizes
-        if self.work.kind is Kind.GEMM:
-            text = str(sizes[0]) if len(set(sizes)) == 1 else "x".join(map(str, sizes))
-        else:
-            text = "-".join(map(str, sizes)) + f" batch {self.work.rows}"
-        return f"{self.work.kind.value} {text}, {self.mode.value}"
+        return f"{self.work.label}, {self.mode.value}"
 
 
 def _gemm(sizes: tuple[int, int, int], steps: int) -> list[Case]:
@@ -41,6 +37,11 @@ def _gemm(sizes: tuple[int, int, int], steps: int) -> list[Case]:
     work = Workload(Kind.GEMM, sizes)
     in_place = Case(work, Mode.IN_PLACE, steps)
     return [Case(work, Mode.CALL), in_place] if steps > 1 else [in_place]
+
+
+def _network(network: Network, rows: int) -> list[Case]:
+    """Networks are asked for as users ask: per call."""
+    return [Case(NetworkWork(kind, network, rows), Mode.CALL) for kind in (Kind.FORWARD, Kind.TRAIN)]
 
 
 def _model(kind: Kind, sizes: tuple[int, int, int], rows: int, steps: int) -> list[Case]:
@@ -61,6 +62,7 @@ CASES = (
     *_model(Kind.TRAIN, (784, 128, 10), 32, 20),
     *_model(Kind.TRAIN, (16, 32, 4), 1, 1000),
     *_model(Kind.TRAIN, (16, 32, 4), 32, 200),
+    *(case for network in Network for rows in (1, 32) for case in _network(network, rows)),
 )
 GEMM_1000 = "gemm 1000, in place"
 STEP_784 = "train 784-128-10 batch 32, per call"

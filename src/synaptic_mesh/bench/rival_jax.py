@@ -12,7 +12,9 @@ import numpy as np
 from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.bench.cases import Case, Mode
 from synaptic_mesh.bench.contestant import Prepared
-from synaptic_mesh.bench.workload import PARAMETERS, RATE, Kind
+from synaptic_mesh.bench.networks import NetworkWork
+from synaptic_mesh.bench.networks_jax import jax_logits
+from synaptic_mesh.bench.workload import PARAMETERS, RATE, Kind, Workload
 
 
 class Entry:
@@ -24,6 +26,9 @@ class Entry:
         """Return the case ready to be run."""
         if case.work.kind is Kind.TRAIN:
             return _train(case)
+        if isinstance(case.work, NetworkWork):
+            placed = {name: jnp.asarray(array) for name, array in case.work.parameters().items()}
+            return _pure(case, jax_logits(case.work.network), [placed], list(case.work.inputs().values()))
         parameters = [jnp.asarray(case.work.parameters()[name]) for name in PARAMETERS[: 4 * bool(case.work.rows)]]
         inputs = list(case.work.inputs().values())
         function = _product if case.work.kind is Kind.GEMM else _logits
@@ -71,8 +76,9 @@ def _train(case: Case) -> Prepared:
     inputs = case.work.inputs()
     state = {name: jnp.asarray(array) for name, array in case.work.parameters().items()}
     held: list[Any] = [state, 0.0]
+    step = _step_of(case.work)
     if case.mode is Mode.CALL:
-        jitted = jax.jit(_step, donate_argnums=0)
+        jitted = jax.jit(step, donate_argnums=0)
 
         def call() -> None:
             held[0], loss = jitted(held[0], inputs["x"], inputs["y"])
@@ -82,7 +88,7 @@ def _train(case: Case) -> Prepared:
     x, y = jnp.asarray(inputs["x"]), jnp.asarray(inputs["y"])
 
     def scan(state: Any, x: Any, y: Any) -> Any:
-        after, losses = jax.lax.scan(lambda state, _: _step(state, x, y), state, None, length=case.steps)
+        after, losses = jax.lax.scan(lambda state, _: step(state, x, y), state, None, length=case.steps)
         return after, losses[-1]
 
     scanned = jax.jit(scan, donate_argnums=0)
@@ -106,11 +112,20 @@ def _logits(w1: Any, b1: Any, w2: Any, b2: Any, x: Any) -> Any:
     return jnp.maximum(x @ w1 + b1, 0) @ w2 + b2
 
 
-def _loss(state: dict[str, Any], x: Any, y: Any) -> Any:
-    shares = jax.nn.log_softmax(_logits(**state, x=x))
-    return -jnp.take_along_axis(shares, y[:, None], axis=1).mean()
+def _named_logits(state: dict[str, Any], x: Any) -> Any:
+    return _logits(**state, x=x)
 
 
-def _step(state: dict[str, Any], x: Any, y: Any) -> Any:
-    loss, gradient = jax.value_and_grad(_loss)(state, x, y)
-    return {name: value - RATE * gradient[name] for name, value in state.items()}, loss
+def _step_of(work: Workload | NetworkWork) -> Callable[..., Any]:
+    """Return step(parameters, x, y) -> (parameters, loss)."""
+    logits = jax_logits(work.network) if isinstance(work, NetworkWork) else _named_logits
+
+    def loss_of(state: dict[str, Any], x: Any, y: Any) -> Any:
+        shares = jax.nn.log_softmax(logits(state, x))
+        return -jnp.take_along_axis(shares, y[:, None], axis=1).mean()
+
+    def step(state: dict[str, Any], x: Any, y: Any) -> Any:
+        loss, gradient = jax.value_and_grad(loss_of)(state, x, y)
+        return {name: value - RATE * gradient[name] for name, value in state.items()}, loss
+
+    return step

@@ -8,6 +8,7 @@ import numpy as np
 from synaptic_mesh.base.arrays import F32, Array
 from synaptic_mesh.bench.cases import Case
 from synaptic_mesh.bench.contestant import Prepared
+from synaptic_mesh.bench.networks import NetworkWork
 from synaptic_mesh.bench.workload import PARAMETERS, RATE, Kind
 
 
@@ -16,8 +17,10 @@ class Entry:
 
     name = "numpy"
 
-    def prepare(self, case: Case) -> Prepared:
-        """Return the case ready to be run."""
+    def prepare(self, case: Case) -> Prepared | None:
+        """Return the case ready to be run, or None for a network: numpy brings no convolution to compare with."""
+        if isinstance(case.work, NetworkWork):
+            return None
         inputs, parameters = case.work.inputs(), case.work.parameters()
         if case.work.kind is Kind.TRAIN:
             step = NumpyStep(parameters, RATE, case.work.rows)

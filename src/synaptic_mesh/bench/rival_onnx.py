@@ -6,6 +6,8 @@ from onnx import TensorProto, helper, numpy_helper
 from synaptic_mesh.base.arrays import F32, Array
 from synaptic_mesh.bench.cases import Case
 from synaptic_mesh.bench.contestant import Prepared
+from synaptic_mesh.bench.networks import NetworkWork
+from synaptic_mesh.bench.networks_onnx import onnx_network
 from synaptic_mesh.bench.workload import PARAMETERS, Kind
 
 OPSET = 17
@@ -24,7 +26,10 @@ class Entry:
             return None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        model = forward_model(case.work.parameters(), case.work.rows)
+        if isinstance(case.work, NetworkWork):
+            model = onnx_network(case.work.network, case.work.parameters(), case.work.rows)
+        else:
+            model = forward_model(case.work.parameters(), case.work.rows)
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         feed, outputs = case.work.inputs(), list[Array]()
 

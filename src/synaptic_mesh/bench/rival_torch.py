@@ -9,6 +9,8 @@ import torch
 from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.bench.cases import Case, Mode
 from synaptic_mesh.bench.contestant import Prepared
+from synaptic_mesh.bench.networks import NetworkWork
+from synaptic_mesh.bench.networks_torch import torch_network, torch_parameters
 from synaptic_mesh.bench.workload import PARAMETERS, RATE, Kind
 
 
@@ -33,11 +35,15 @@ def prepare_torch(case: Case, wrap: Callable[[Any], Any]) -> Prepared:
     }
     if case.work.kind is Kind.GEMM:
         return _product(case, brought, wrap)
-    model = _model(case.work.parameters())
+    work = case.work
+    if isinstance(work, NetworkWork):
+        model = torch_network(work.network, work.parameters())
+    else:
+        model = _model(work.parameters())
     if case.work.kind is Kind.FORWARD:
         return _forward(case, wrap(model), inputs["x"])
     loss_of = wrap(lambda x, y: torch.nn.functional.cross_entropy(model(x), y))
-    optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=RATE)
     last = [0.0]
 
     def step() -> Any:
@@ -53,9 +59,12 @@ def prepare_torch(case: Case, wrap: Callable[[Any], Any]) -> Prepared:
         last[0] = loss.item()
 
     def results() -> dict[str, Array]:
+        loss = np.array(last[0], np.float32)
+        if isinstance(work, NetworkWork):
+            return {"loss": loss, **torch_parameters(work.network, model)}
         layers = (model[0].weight.T, model[0].bias, model[2].weight.T, model[2].bias)
         arrays = {name: layer.detach().numpy().copy() for name, layer in zip(PARAMETERS, layers, strict=True)}
-        return {"loss": np.array(last[0], np.float32), **arrays}
+        return {"loss": loss, **arrays}
 
     return Prepared(run, results)
 

@@ -31,6 +31,15 @@ class Workload(msgspec.Struct, frozen=True):
     sizes: tuple[int, int, int]
     rows: int = 0
 
+    @property
+    def label(self) -> str:
+        """Like "gemm 64" and "train 784-128-10 batch 32"."""
+        if self.kind is Kind.GEMM:
+            text = str(self.sizes[0]) if len(set(self.sizes)) == 1 else "x".join(map(str, self.sizes))
+        else:
+            text = "-".join(map(str, self.sizes)) + f" batch {self.rows}"
+        return f"{self.kind.value} {text}"
+
     def graph(self) -> Graph:
         """Return our graph; outputs are `output`, or `loss` and the parameters, which are carried."""
         first, second, third = self.sizes
