@@ -59,6 +59,9 @@ class GemmSchedule(NamedTuple):
 
 
 DEFAULT_SCHEDULE = GemmSchedule()
+"""For wasmtime."""
+V8_SCHEDULE = GemmSchedule(barrier=False, unroll=1)
+"""For V8 (Node.js, Chromium)."""
 
 
 def micro_kernel(schedule: GemmSchedule, name: str) -> Function:
