@@ -11,7 +11,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from synaptic_mesh.consensus import core, journal, linearizer, pacing, tally
+from synaptic_mesh.consensus import amnesia, core, journal, linearizer, pacing, tally
 from synaptic_mesh.consensus.committer import Decision, Verdict
 from synaptic_mesh.consensus.dag import Vertex
 from synaptic_mesh.consensus.messages import Append
@@ -21,6 +21,7 @@ from synaptic_mesh.sim.faults import FaultKind, FaultSettings
 from synaptic_mesh.sim.habits import Behaviour
 from synaptic_mesh.sim.network import LinkSettings
 from synaptic_mesh.sim.plan import Settings, storm
+from synaptic_mesh.sim.roles import Role
 from synaptic_mesh.sim.scenario import run_seed
 
 Patch = pytest.MonkeyPatch
@@ -177,6 +178,13 @@ def test_sending_before_the_fsync_is_noticed(monkeypatch: Patch) -> None:
 def test_a_restart_that_forgets_its_own_blocks_is_noticed(monkeypatch: Patch) -> None:
     monkeypatch.setattr(core.Consensus, "_find_own", lambda *_: None)
     assert noticed(RESTARTS, range(8)) != ""
+
+
+def test_a_lying_disk_without_the_amnesia_guard_is_noticed(monkeypatch: Patch) -> None:
+    settings = Settings(node_count=4, byzantine_count=1, role=Role.FORGETFUL, rounds_min=60)
+    assert noticed(settings, range(8)) == ""
+    monkeypatch.setattr(amnesia.Amnesia, "begin", lambda *_: None)
+    assert "sends two different blocks of round" in noticed(settings, range(8))
 
 
 def test_without_w2_a_silent_voter_stops_direct_commits(monkeypatch: Patch) -> None:
