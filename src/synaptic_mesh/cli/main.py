@@ -202,7 +202,7 @@ def bench_engine(
     case: Annotated[list[str] | None, typer.Option(help="Only cases whose name contains this (repeatable).")] = None,
     backend: Annotated[str, typer.Option(help="wasm or native (default: each that opens).")] = "",
     core_type: Annotated[str, typer.Option(help="OPENBLAS_CORETYPE for numpy, for example Haswell.")] = "",
-    threads: Annotated[int, typer.Option(min=1, max=64, help="Of ours in the largest products; 1 for none beside.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, max=64, help="Of ours in the largest products.")] = 2,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the record here too.")] = None,
     as_json: Json = False,
 ) -> None:
