@@ -9,7 +9,9 @@ RIVALS := .venv-rivals
 SEED ?= 1
 SEEDS ?= 1000
 SECONDS ?= 20
-COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+COMMIT := $(shell git describe --always --dirty 2>/dev/null || echo unknown-dirty)
+# Sums are kept, and not computed again, only for code that has a name.
+KEEP := $(if $(findstring dirty,$(COMMIT)),,--keep .sim-$(COMMIT).jsonl)
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -42,7 +44,7 @@ sim: $(STAMP) ## Replay one simulated consensus run: make sim SEED=7
 	@$(BIN)/python -m synaptic_mesh.sim.run --seed $(SEED) --commit $(COMMIT)
 
 sim-long: $(STAMP) ## Simulate SEEDS consensus runs (default 1000), going on where it stopped, and print the mix
-	@$(BIN)/python -m synaptic_mesh.sim.run --seeds 0:$(SEEDS) --processes 2 --commit $(COMMIT) --keep .sim-$(COMMIT).jsonl
+	@$(BIN)/python -m synaptic_mesh.sim.run --seeds 0:$(SEEDS) --processes 2 --commit $(COMMIT) $(KEEP)
 
 mutants: $(STAMP) ## Break each rule of consensus and money in turn and print which test notices it
 	@$(BIN)/python tests/sim/mutants.py --processes 2
