@@ -130,6 +130,13 @@ def test_affordable_mixtures_end_alike(asked: Asked, economics: Economics) -> No
     both_ways(asked, economics)
 
 
+@pytest.mark.long
+@given(mixtures(PEERS, AMOUNTS) | mixtures((RICH, OTHER_RICH, POOR), SMALL), PRICES)
+@settings(max_examples=8_000, deadline=None)
+def test_thousands_of_mixtures_end_alike(asked: Asked, economics: Economics) -> None:
+    both_ways(asked, economics)
+
+
 def test_where_the_premise_holds_the_columns_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accounts.Bank, "transfer_many", None)
     ledger = small_ledger(Economics(fee_flat=10, fee_per_record=1, fee_open_account=100))

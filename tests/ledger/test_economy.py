@@ -149,9 +149,7 @@ def check_money(ledger: Ledger, before: int, events: list[LedgerEvent]) -> None:
     assert min(ledger.treasury, ledger.collected) >= 0
 
 
-@given(LIVES)
-@settings(max_examples=200, deadline=None)
-def test_money_is_explained_at_every_commit_and_replicas_agree(life: Any) -> None:
+def check_life(life: Any) -> None:
     ledger, other = small_ledger(), small_ledger(one_by_one=True)
     for asked in life:
         before = ledger.supply()
@@ -159,6 +157,19 @@ def test_money_is_explained_at_every_commit_and_replicas_agree(life: Any) -> Non
         check_money(ledger, before, events)
         assert commit(other, *asked) == events
         assert other.state_root() == ledger.state_root()
+
+
+@given(LIVES)
+@settings(max_examples=200, deadline=None)
+def test_money_is_explained_at_every_commit_and_replicas_agree(life: Any) -> None:
+    check_life(life)
+
+
+@pytest.mark.long
+@given(LIVES)
+@settings(max_examples=5_000, deadline=None)
+def test_money_is_explained_in_thousands_of_lives(life: Any) -> None:
+    check_life(life)
 
 
 @given(LIVES)
