@@ -20,6 +20,7 @@ from synaptic_mesh.base.errors import LocalError, ResourceError
 from synaptic_mesh.bench.cases import GEMM_1000, STEP_784, THREADED, Case, choose_cases
 from synaptic_mesh.bench.contestant import RIVALS, Contestant, Prepared, open_rivals
 from synaptic_mesh.bench.harness import REPEATS_MIN, SPREAD_MAX, Runner, Spread, calibrate, interleave
+from synaptic_mesh.bench.networks import Network
 from synaptic_mesh.bench.ours import MEASURED, Ours, bits_of, open_ours
 from synaptic_mesh.bench.peaks import Peaks
 from synaptic_mesh.bench.products import PEAK_OR_NUMPY, ceiling, our_time, product_operations, rival_time
@@ -58,6 +59,13 @@ BARS = (
     ("train 16-32-4 batch 32, per call", "native", "jax", 1 / 12),
     ("train 16-32-4 batch 32, per call", "native", "torch", 1 / 70),
     ("forward 784-128-10 batch 1, per call", "native", "onnxruntime", 1 / 2.5),
+    *((f"forward {each.value} batch 1, per call", "native", "onnxruntime", 1.0) for each in Network),
+    *(
+        (f"train {each.value} batch {rows}, per call", "native", rival, 1.0)
+        for each in Network
+        for rows in (1, 32)
+        for rival in ("torch", "jax")
+    ),
 )
 """(case, backend, rival, most that our time may be of theirs). "x2" is a backend with two threads."""
 IMPORT_MS_MAX = 150
