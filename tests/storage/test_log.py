@@ -254,3 +254,17 @@ def test_a_directory_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ResourceError, match="file"):
         WriteAheadLog(tmp_path / "file" / "log")
+
+
+def test_the_file_is_mapped_anew_while_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "REMAP_BYTES", 10_000)
+    log = WriteAheadLog(tmp_path, durable=False)
+    written = [bytes([number]) * 4_000 for number in range(20)]
+    for record in written:
+        log.append_now([record])
+        assert log._written < 10_000
+    assert list(log.records()) == written
+    log.close_now()
+    again = WriteAheadLog(tmp_path, durable=False)
+    assert list(again.records()) == written
+    again.close_now()

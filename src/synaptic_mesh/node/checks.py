@@ -7,6 +7,7 @@ checked at once, since asking another process would take longer; under load few 
 that they grow instead of becoming more.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable
 
 from synaptic_mesh.base.errors import PeerError, invariant
@@ -34,7 +35,7 @@ class Checks:
         self._network = network
         self._epoch = epoch
         self._processes = processes
-        self._known: dict[bytes, Verdict] = {}
+        self._known: OrderedDict[bytes, Verdict] = OrderedDict()
         self._known_bytes = 0
         self._waiting: dict[bytes, VerifiedTransaction] = {}
         self._gathered: list[tuple[bytes, bytes]] = []  # transaction, row
@@ -118,7 +119,8 @@ class Checks:
         self._known[data] = verdict
         self._known_bytes += len(data)
         while len(self._known) > KNOWN_MAX or self._known_bytes > KNOWN_BYTES_MAX:
-            self.forget([next(iter(self._known))])
+            oldest, _ = self._known.popitem(last=False)
+            self._known_bytes -= len(oldest)
 
 
 UNSIGNED = "transaction is not signed by its sender"

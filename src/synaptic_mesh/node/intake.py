@@ -9,7 +9,7 @@ sends again later. After that every transaction ends in one outcome, unless this
 submits it once more, and its nonce sees to it that it runs once.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -70,7 +70,7 @@ class Intake:
         self._count = 0
         self._bytes = 0
         self._tracked: dict[bytes, list[tuple[PeerId, int]]] = {}  # transaction id -> who waits, under what number
-        self._recent: dict[bytes, Told] = {}
+        self._recent: OrderedDict[bytes, Told] = OrderedDict()
         self._told: dict[PeerId, list[tuple[int, Told]]] = {}
 
     @property
@@ -191,7 +191,7 @@ class Intake:
 
     def _remember(self, transaction: bytes, told: Told) -> None:
         if len(self._recent) >= RECENT_MAX:
-            del self._recent[next(iter(self._recent))]
+            self._recent.popitem(last=False)
         self._recent[transaction] = told
 
     def _tell(self, client: PeerId, number: int, told: Told) -> None:

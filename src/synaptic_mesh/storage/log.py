@@ -41,6 +41,10 @@ APPENDS_WAITING_MAX = 4_096
 MAP_BYTES_START = 64 << 20
 """First size of the memory map; it doubles when it is full. On Linux it takes address space, not disk."""
 MAP_BYTES_MAX = 1 << 40
+REMAP_BYTES = 16 << 20
+"""After so much was written the file is mapped anew. Nothing reads what was written, but the system counts mapped pages
+of it as memory of this process until then, and that would grow with the log.
+"""
 READ_RECORDS = 256
 """Records read in one go."""
 DAMAGED_NAME = "data.mdb.damaged"
@@ -68,6 +72,7 @@ class WriteAheadLog:
         self._salvaged: list[bytes] = []
         self.damage: Damage | None = None
         self._length = 0
+        self._written = 0  # bytes since the file was mapped
         self._check = FIRST_CHECK
         try:
             self._open_checked()
@@ -215,6 +220,11 @@ class WriteAheadLog:
                     position += 1
         # Only now, after the commit and its fsync, do the records exist.
         self._length, self._check = position, check
+        self._written += sum(len(record) for records in batches for record in records)
+        if self._written >= REMAP_BYTES:
+            self._written = 0
+            with self._mapped_errors():
+                self._environment.set_mapsize(self._environment.info()["map_size"])
         return starts
 
     def _grow(self) -> None:
