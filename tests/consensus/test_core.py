@@ -13,7 +13,7 @@ from consensus_mesh import NETWORK, Mesh
 from synaptic_mesh.base.errors import InvariantBroken, LocalError
 from synaptic_mesh.base.seeds import derive_random
 from synaptic_mesh.consensus.block import BlockRef, CommitVote, VerifiedBlock, genesis_ref, seal_block
-from synaptic_mesh.consensus.core import Consensus
+from synaptic_mesh.consensus.core import ANSWERS_AHEAD, Consensus
 from synaptic_mesh.consensus.evidence import check_evidence_untrusted, evidence_of
 from synaptic_mesh.consensus.messages import (
     Advert,
@@ -498,6 +498,30 @@ def test_answers_are_bounded_and_only_stored_blocks_are_served() -> None:
     assert [mesh.verify(data).round for data in effect.message.blocks] == [2, 2, 2, 2, 3]
     unknown = BlocksRequest((BlockRef(3, 1, bytes(32)),))
     assert core.handle(MessageReceived(mesh.peers[1], unknown), mesh.now_ms) == []
+
+
+def test_a_peer_that_asks_without_end_is_not_answered_for_a_while() -> None:
+    mesh = Mesh(4, settings=Settings(answer_bytes_per_s=1 << 20))
+    mesh.start()
+    mesh.submit(0, *(bytes([n]) * 100_000 for n in range(40)))
+    mesh.run(2_000)
+    core, question = mesh.cores[0], MessageReceived(mesh.peers[1], RoundsRequest(1))
+
+    def answered(now_ms: int) -> int:
+        effects = [effect for _ in range(200) for effect in core.handle(question, now_ms)]
+        assert Dropped(mesh.peers[1], "asks_too_much", 1) in effects
+        return sum(
+            len(data)
+            for e in effects
+            if isinstance(e, Send) and isinstance(e.message, Blocks)
+            for data in e.message.blocks
+        )
+
+    bucket, one_answer = ANSWERS_AHEAD * core.settings.answer_bytes_max, core.settings.answer_bytes_max
+    assert bucket <= answered(mesh.now_ms) <= bucket + one_answer
+    assert answered(mesh.now_ms + 3_000) <= (3 << 20) + one_answer
+    other = core.handle(MessageReceived(mesh.peers[2], RoundsRequest(1)), mesh.now_ms + 3_000)
+    assert any(isinstance(e, Send) and isinstance(e.message, Blocks) for e in other)
 
 
 def test_an_unwritten_own_block_is_not_served() -> None:

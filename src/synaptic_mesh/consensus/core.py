@@ -26,6 +26,7 @@ from synaptic_mesh.base.ids import NetworkId, PeerId
 from synaptic_mesh.consensus.amnesia import Amnesia
 from synaptic_mesh.consensus.block import BlockRef, CommitVote, Sign, VerifiedBlock, genesis_ref, seal_block
 from synaptic_mesh.consensus.committer import Verdict
+from synaptic_mesh.consensus.credit import Credit
 from synaptic_mesh.consensus.dag import Dag, Vertex
 from synaptic_mesh.consensus.evidence import evidence_of
 from synaptic_mesh.consensus.journal import Journal
@@ -81,6 +82,9 @@ TWINS_KEPT = 2
 blocks.
 """
 
+ANSWERS_AHEAD = 8
+"""Answers of the largest size that a peer gets at once before it has to wait for its credit."""
+
 
 class Consensus:
     """One validator's (or observer's) view of one epoch. See the module's docstring for how to drive it."""
@@ -124,6 +128,7 @@ class Consensus:
         self.journal = Journal()
         self.amnesia = Amnesia(committee, author, random)
         self.votes = CommitVotes(committee)
+        self.credit = Credit(settings.answer_bytes_per_s, ANSWERS_AHEAD * settings.answer_bytes_max)
         self.seen_round = [0] * committee.size  # highest round of any verified block, by author
         self.own_last = genesis_ref(network, committee.epoch, author or 0)
         self.included = [0] * committee.size  # newest round of each author among our own blocks' ancestors
@@ -456,7 +461,9 @@ class Consensus:
         return Advert(self.dag.clock_round, oldest, self.linearizer.index)
 
     def _answer(self, peer: PeerId, message: BlocksRequest | RoundsRequest | Advert | OwnRoundRequest) -> None:
-        if isinstance(message, BlocksRequest):
+        if not isinstance(message, Advert) and self.credit.left(peer, self._now_ms) <= 0:
+            self._effects.append(Dropped(peer, "asks_too_much", 1))
+        elif isinstance(message, BlocksRequest):
             self._send_blocks(peer, find_blocks(self.dag, self.history, message.refs[: self.settings.fetch_refs_max]))
         elif isinstance(message, RoundsRequest):
             self._answer_rounds(peer, message.first_round)
@@ -465,7 +472,9 @@ class Consensus:
         else:
             index = self.committee.index_of(peer)
             newest = None if index is None else self._newest_of(index)
-            self._effects.append(Send(peer, OwnRoundAnswer(message.nonce, newest.encoded if newest else b"")))
+            encoded = newest.encoded if newest else b""
+            self.credit.spend(peer, len(encoded), self._now_ms)
+            self._effects.append(Send(peer, OwnRoundAnswer(message.nonce, encoded)))
 
     def _newest_of(self, author: int) -> VerifiedBlock | None:
         vertex = self.dag.first_below(author, self.dag.latest_round[author] + 1, 0)
@@ -477,6 +486,7 @@ class Consensus:
     def _answer_rounds(self, peer: PeerId, first_round: int) -> None:
         oldest = self.history.first_round() or self.dag.gc_round + 1
         if first_round < oldest:
+            self.credit.spend(peer, 0, self._now_ms)
             self._effects.append(Send(peer, self._advert()))  # says from where on we could serve
             return
         count_max = self.settings.answer_blocks_max
@@ -485,6 +495,7 @@ class Consensus:
     def _send_blocks(self, peer: PeerId, blocks: list[VerifiedBlock]) -> None:
         stored = [block for block in blocks if not self.journal.is_own_unwritten(block.digest)]
         encoded = bounded(stored, self.settings.answer_blocks_max, self.settings.answer_bytes_max)
+        self.credit.spend(peer, sum(map(len, encoded)), self._now_ms)
         if encoded:
             self._effects.append(Send(peer, Blocks(encoded)))
 
@@ -504,6 +515,8 @@ class Consensus:
     def _is_push_due(self, peer: PeerId, clock_round: int) -> bool:
         """Does this peer lack blocks of ours? The same ones are pushed again only after a while: adverts come late."""
         if self.author is None or clock_round > self.pacing.last_proposed or peer not in self._peers:
+            return False
+        if self.credit.left(peer, self._now_ms) <= 0:
             return False
         what, pushed = (clock_round, self.pacing.last_proposed), self._pushed.get(peer)
         if pushed is not None and pushed[0] == what and self._now_ms < pushed[1] + self.settings.backoff_ms_max:

@@ -107,6 +107,7 @@ class Settings:
     fetch_in_flight_max: int = 512  # refs asked for at one time
     answer_blocks_max: int = 512  # blocks in one answer
     answer_bytes_max: int = 960 << 10  # bytes in one answer, at least one block: an answer is one control message
+    answer_bytes_per_s: int = 16 << 20  # answered to one peer in the long run
     suspended_per_author_max: int = 256  # blocks that wait for ancestors
     suspended_bytes_per_author_max: int = 16 << 20
     history_blocks_max: int = 50_000  # blocks below the gc round kept in memory to serve late peers
