@@ -16,6 +16,10 @@ from synaptic_mesh.engine.views import MOVEMENT, View, Views
 
 STRIP_RIGHT_ELEMENTS_MAX = 1 << 18
 """Right operands up to this size (1 MiB, half of a second-level cache) go to the unblocked kernel."""
+BLOCKED_RIGHT_ELEMENTS_MIN = 1 << 17
+BLOCKED_ROWS_MIN = 256
+"""From both of these on the blocked kernel is 4 % faster at 512 x 512 and no slower at 400 x 400: more than what a pass
+for the chain costs. With few rows it would pack a right operand that is hardly used."""
 STRIP_STEPS_MAX = 2048
 """Longest sum of the unblocked kernel: its splatted strip of 4 rows takes 128 KiB."""
 STRIP_FORMS_MAX = 64
@@ -153,7 +157,8 @@ class _Grouping:
         m, k, n = matmul_extents(self.graph, index)
         attributes = self.graph.nodes[index].attributes
         self.forms.add((m, k, n, attributes.transpose_left, attributes.transpose_right))
-        return k == 0 or (is_strip(k, n) and len(self.forms) <= STRIP_FORMS_MAX)
+        is_blocked = m >= BLOCKED_ROWS_MIN and k * n >= BLOCKED_RIGHT_ELEMENTS_MIN
+        return k == 0 or (is_strip(k, n) and not is_blocked and len(self.forms) <= STRIP_FORMS_MAX)
 
     def _place(self, index: int, is_root: bool) -> None:
         candidates = sorted({self.group_of[c] for c in self.consumers[index] if c in self.group_of}, reverse=True)
