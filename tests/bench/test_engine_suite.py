@@ -19,6 +19,7 @@ from synaptic_mesh.bench.engine_suite import (
     judge,
     judge_alone,
     measure_case,
+    measure_here,
     run_engine_suite,
 )
 from synaptic_mesh.bench.ours import MEASURED, Ours, open_ours
@@ -136,6 +137,16 @@ def test_what_does_not_open_is_left_out_with_the_reason(monkeypatch: pytest.Monk
     assert left_out == {"native": "no LLVM"}
     with pytest.raises(LocalError, match="no LLVM"):
         open_ours("native", {})
+
+
+def test_without_a_backend_the_suite_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> WasmBackend:
+        raise ResourceError("wrong bits")
+
+    for name in MEASURED:
+        monkeypatch.setitem(MEASURED, name, refuse)
+    with pytest.raises(ResourceError, match="nothing to measure: wasm: wrong bits; native: wrong bits"):
+        measure_here(QUICK)
 
 
 def test_unknown_names_are_refused_before_anything_starts() -> None:

@@ -150,6 +150,9 @@ def measure_here(settings: Settings) -> BenchRecord:
     """Measure in this process. The threads of libraries are what they are: `run_engine_suite` sees to that."""
     left_out: dict[str, str] = {}
     ours = open_ours(settings.backend, left_out)
+    if not ours:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise ResourceError(f"no backend of ours opens here, so there is nothing to measure: {reasons}")
     rivals = open_rivals(left_out, _unwanted(settings))
     cases = choose_cases(settings.cases)
     threaded = _open_threaded(settings, cases, left_out)
