@@ -6,9 +6,7 @@ import numpy as np
 
 from synaptic_mesh.engine.functions.activations import softmax_along
 from synaptic_mesh.engine.ir import DType
-from synaptic_mesh.engine.trace import Tensor, broadcast_to, matmul, where
-
-FORBIDDEN = -math.inf
+from synaptic_mesh.engine.trace import Tensor, broadcast_to, exp, matmul, stop_gradient, where
 
 
 def attention(
@@ -27,21 +25,36 @@ def attention(
     """
     factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = matmul(query, key, transpose_right=True) * factor
-    if causal:
-        scores = _allow(scores, causal_mask(scores))
+    if mask is not None and mask.dtype is DType.F32:
+        scores = scores + mask
+    forbidden = _forbidden(scores, causal, None if mask is None or mask.dtype is DType.F32 else mask)
+    shares = softmax_along(scores, -1) if forbidden is None else softmax_of_allowed(scores, forbidden)
+    return matmul(shares, value)
+
+
+def softmax_of_allowed(scores: Tensor, forbidden: Tensor) -> Tensor:
+    """softmax over the last axis with +0 where the bool tensor `forbidden` holds; a row without a choice is NaN.
+
+    The exponential sees 0 there, not -infinity: its underflow would cost a processor a hundred times a multiplication.
+    """
+    extent = scores.shape[-1]
+    greatest = stop_gradient(where(forbidden, -math.inf, scores).max(-1))
+    shifted = where(forbidden, 0.0, scores - greatest.repeat(len(greatest.shape), extent))
+    power = where(forbidden, 0.0, exp(shifted))
+    return power / power.sum(-1).repeat(len(greatest.shape), extent)
+
+
+def _forbidden(scores: Tensor, causal: bool, mask: Tensor | None) -> Tensor | None:
+    """Return where a query may not see a key, as bool of the scores' shape, or None when it sees all."""
     if mask is not None:
-        scores = scores + mask if mask.dtype is DType.F32 else _allow(scores, mask)
-    return matmul(softmax_along(scores, -1), value)
+        wide = broadcast_to(mask, scores.shape)
+        if causal:
+            wide = where(_counting(scores, -1) <= _counting(scores, -2), wide, 0)
+        return wide == 0
+    return _counting(scores, -1) > _counting(scores, -2) if causal else None
 
 
-def causal_mask(scores: Tensor) -> Tensor:
-    """i32 (t, s): 1 where key j <= query i."""
-    rows, columns = scores.shape[-2:]
-    first = scores.builder.array(np.arange(rows, dtype=np.int32)).repeat(1, columns)
-    second = scores.builder.array(np.arange(columns, dtype=np.int32)).repeat(0, rows)
-    return where(second <= first, 1, scores.builder.constant(0, (rows, columns), DType.I32))
-
-
-def _allow(scores: Tensor, mask: Tensor) -> Tensor:
-    wide = broadcast_to(mask, scores.shape)
-    return where(wide == 0, FORBIDDEN, scores)
+def _counting(scores: Tensor, axis: int) -> Tensor:
+    """i32 of the scores' shape: the position on one of the last two axes. A view of one line, so it costs nothing."""
+    line = scores.builder.array(np.arange(scores.shape[axis], dtype=np.int32))
+    return broadcast_to(line.reshape(scores.shape[axis], 1) if axis == -2 else line, scores.shape)
