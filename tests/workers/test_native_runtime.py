@@ -2,6 +2,7 @@
 
 import ctypes
 import ctypes.util
+import mmap
 import platform
 import struct
 import sys
@@ -28,7 +29,13 @@ from synaptic_mesh.workers.arena_program import ENVIRONMENT_CHANGED
 from synaptic_mesh.workers.compiling_backend import LOADED_MAX
 from synaptic_mesh.workers.explain import explain_native
 from synaptic_mesh.workers.float_environment import restore_default
-from synaptic_mesh.workers.native_runtime import NativeBackend, host_profiles, open_native_backend
+from synaptic_mesh.workers.native_runtime import (
+    HUGE_PAGE_BYTES,
+    NativeBackend,
+    allocate,
+    host_profiles,
+    open_native_backend,
+)
 from synaptic_mesh.workers.program_cache import CachedProgram, ProgramCache
 
 llvm = pytest.importorskip("llvmlite.binding")
@@ -423,3 +430,13 @@ def test_a_constant_arrives_whole(backend: NativeBackend, size: int) -> None:
     graph = builder.finish({"y": builder.input("x", f32(size)) + builder.array(table)})
     with backend.compile(graph) as program:
         assert program({"x": np.ones(size, np.float32)})["y"].tolist() == (table + 1).tolist()
+
+
+def test_large_memory_starts_on_a_huge_page_and_holds_zeros() -> None:
+    memory = allocate(HUGE_PAGE_BYTES + 4097)
+    assert memory.size == HUGE_PAGE_BYTES + 4097
+    assert not memory.any()
+    memory[-1] = 1
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        assert memory.ctypes.data % HUGE_PAGE_BYTES == 0
+    assert allocate(100).ctypes.data % mmap.PAGESIZE == 0
