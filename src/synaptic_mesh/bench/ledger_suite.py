@@ -213,7 +213,8 @@ async def _soak(
     start = time.monotonic()
     samples = [MemorySample(0.0, await mesh.rss_mb())]
     while time.monotonic() - start < settings.soak_s:
-        await _load(mesh, settings, transfers, most * HALF, lambda _: None, SOAK_SAMPLE_S)
+        part_s = min(SOAK_SAMPLE_S, settings.soak_s)
+        await _load(mesh, settings, transfers, most * HALF, lambda _: None, part_s)
         samples.append(MemorySample(round(time.monotonic() - start, 1), await mesh.rss_mb()))
         on_line(f"soak: {samples[-1].at_s:.0f} s, {samples[-1].rss_mb:.1f} MB")
     return samples
