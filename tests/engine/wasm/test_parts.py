@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from broken_environment import rounding_upward
 from random_graphs import differences
 
 from synaptic_mesh.base.arrays import F32
@@ -59,12 +60,12 @@ def test_a_shared_product(threads: int) -> None:
 
 
 @pytest.mark.usefixtures("everything_is_shared")
-def test_a_helper_can_do_all_of_it_in_its_own_workspace() -> None:
+def test_a_helper_can_do_all_of_it_in_its_own_workspace_and_environment() -> None:
     with prepared(4) as program:
         word, parts = word_view(program._bytes), -(-150 // 20)
         assist = program._instances[3].call(ASSIST_EXPORT)
         word[0] = job_word(0, parts)
-        assert assist(3) == HELPER_IDLE
+        assert rounding_upward(lambda: assist(3)) == HELPER_IDLE
         assert word[0] == job_word(0, parts) + parts
         program._has_run = True
         assert program.read("output").tobytes() == expected()
