@@ -97,7 +97,7 @@ attributes = st.builds(
     Attributes,
     name=st.sampled_from(["", "x"]),
     bits=st.sampled_from([b"", b"\0\0\0\0", b"\1\0\x80\x7f", b"\0" * 8]),
-    axes=st.lists(st.integers(-1, 3), max_size=3).map(tuple),
+    axes=st.lists(st.integers(-1, 3), max_size=9).map(tuple),
     transpose_left=st.booleans(),
 )
 nodes = st.builds(

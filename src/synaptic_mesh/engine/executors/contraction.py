@@ -69,13 +69,13 @@ def _conv(node: Node, x: Array, w: Array) -> Array:
     groups, channels = ConvGeometry.of(node).groups, w.shape[1]
     batch, outputs, height, width = node.shape
     rows, columns = ([Tap.of(node, i, k, x.shape[2 + i]) for k in range(w.shape[2 + i])] for i in (0, 1))
-    x = x.reshape(batch, groups, 1, channels, *x.shape[2:])
+    field: Array = x.reshape(batch, groups, 1, channels, *x.shape[2:])
     w = w.reshape(groups, outputs // groups, channels, *w.shape[2:])
     total = np.zeros((batch, groups, outputs // groups, height, width), np.float32)
     for channel, i, j in np.ndindex(channels, len(rows), len(columns)):
-        seen = np.zeros((batch, groups, 1, height, width), np.float32)
-        inputs = np.ix_(rows[i].inputs, columns[j].inputs)
-        seen[:, :, :, *np.ix_(rows[i].outputs, columns[j].outputs)] = x[:, :, :, channel, *inputs]
+        seen: Array = np.zeros((batch, groups, 1, height, width), np.float32)
+        row, column = rows[i].inputs[:, None], columns[j].inputs
+        seen[..., rows[i].outputs[:, None], columns[j].outputs] = field[:, :, :, channel, row, column]
         np.add(total, np.multiply(seen, w[:, :, channel, i, j, None, None]), out=total)
     return total.reshape(node.shape)
 

@@ -1,6 +1,7 @@
 """Gradients of operations that only move elements: the inverse movement."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from synaptic_mesh.engine.functions.movement import narrow, place
 from synaptic_mesh.engine.geometry import Stride
@@ -39,7 +40,11 @@ def _pad(y: Tensor, o: list[Tensor], g: Tensor) -> Sequence[Thunk]:
 def _concat(y: Tensor, o: list[Tensor], g: Tensor) -> Sequence[Thunk]:
     axis = y.node.attributes.axes[0]
     extents = [part.shape[axis] for part in o]
-    return [lambda i=i: narrow(g, axis, sum(extents[:i]), extents[i]) for i in range(len(o))]
+
+    def part(i: int) -> Tensor:
+        return narrow(g, axis, sum(extents[:i]), extents[i])
+
+    return [partial(part, i) for i in range(len(o))]
 
 
 MOVEMENT: dict[Op, Pullback] = {
