@@ -1,4 +1,6 @@
-"""Every case of one leader slot of four validators, of which one lies without limit: the code of the rule, not a model.
+"""Every case of one leader slot under a leader with two faces: the code of the rule, not a model of it.
+
+Four validators under the three-delay rule, and at the end six under the two-delay rule.
 
 The liar D leads round 1 and shows two blocks, D1 and D1'. In round 2 each honest validator votes for either or for
 neither, and so do both of D's blocks. In round 3 each honest validator references its own block and at least two
@@ -13,7 +15,9 @@ from collections.abc import Iterator
 from itertools import combinations_with_replacement, product
 
 from synaptic_mesh.consensus.committer import Decision, Verdict, is_certificate, try_direct_decide, try_indirect_decide
-from synaptic_mesh.consensus.drawing import Drawing, dag
+from synaptic_mesh.consensus.dag import Dag
+from synaptic_mesh.consensus.drawing import Drawing, dag, drawn_committee
+from synaptic_mesh.consensus.settings import two_delay
 
 HONEST = "ABC"
 CHOICES = ("D1", "D1'", "")
@@ -74,10 +78,13 @@ def drawings(votes: Votes) -> Iterator[Drawing]:
 
 
 def anchors() -> str:
-    """Blocks of round 4 with three or four parents, of D at most one; primes number them."""
+    """Blocks of round 4 with three or four parents, of D at most one; primes number them. The last ones, with both of
+    D's, stand for anchors further up, which reach more than one block of round 4.
+    """
     parents = [("A3", "B3", "C3")]
     for liar in ("D3", "D3'"):
         parents += [("A3", "B3", "C3", liar), ("A3", "B3", liar), ("A3", "C3", liar), ("B3", "C3", liar)]
+    parents += [("A3", "B3", "D3", "D3'"), ("A3", "B3", "C3", "D3", "D3'")]
     return "".join(f"; A4{chr(39) * number}:[{' '.join(each)}]" for number, each in enumerate(parents))
 
 
@@ -116,3 +123,42 @@ def test_direct_and_indirect_decisions_agree_in_every_case() -> None:
             seen[direct.verdict.value] = seen.get(direct.verdict.value, 0) + 1
     assert seen.keys() == {"commit", "skip", "undecided"}
     assert sum(seen.values()) > 500
+
+
+def two_delay_drawings() -> Iterator[Drawing]:
+    """Six validators, F leads and shows two blocks; the others vote, and F's two blocks of round 2 as they like. An
+    anchor of round 3 references five of the six authors or all, of F one block at most. Honest votes only differ in
+    how many there are of each kind, since every set of parents is tried.
+    """
+    committee = drawn_committee((1,) * 6)
+    rules = two_delay(committee)
+    leaders = ("F1", "F1'", "")
+    base = "; ".join([*(f"{author}1:[*]" for author in "ABCDEF"), "F1':[*]"])
+    for honest in combinations_with_replacement(leaders, 5):
+        for liar in combinations_with_replacement(leaders, 2):
+            votes = zip(("A2", "B2", "C2", "D2", "E2", "F2", "F2'"), (*honest, *liar), strict=True)
+            second = "".join(f"; {block}:[A1 B1 C1 D1 E1 {leader}]" for block, leader in votes)
+            drawing = Drawing(committee, Dag(committee, rules.parent_stake), rules)
+            yield drawing.draw(base + second + two_delay_anchors())
+
+
+def two_delay_anchors() -> str:
+    honest = ("A2", "B2", "C2", "D2", "E2")
+    parents = [honest]
+    for liar in ("F2", "F2'"):
+        parents += [(*honest, liar), *((*(each for each in honest if each != absent), liar) for absent in honest)]
+    parents.append((*honest, "F2", "F2'"))  # an anchor further up
+    return "".join(f"; A3{chr(39) * number}:[{' '.join(each)}]" for number, each in enumerate(parents))
+
+
+def test_direct_and_indirect_decisions_agree_in_every_case_of_two_delays() -> None:
+    seen = set()
+    for drawing in two_delay_drawings():
+        direct = try_direct_decide(drawing.dag, drawing.rules, 1, 5)
+        seen.add(direct.verdict)
+        for anchor in drawing.dag.slot(3, 0):
+            later = [Decision(3, 0, Verdict.COMMIT, anchor)]
+            said = try_indirect_decide(drawing.dag, drawing.rules, 1, 5, later)
+            if direct.verdict is not Verdict.UNDECIDED:
+                assert (said.verdict, said.leader) == (direct.verdict, direct.leader)
+    assert seen == set(Verdict)
