@@ -12,6 +12,7 @@ from synaptic_mesh.engine.schedules import cosine
 from synaptic_mesh.engine.trace import Tensor
 from synaptic_mesh.facade.model import Model
 from synaptic_mesh.models.layers.dense import Dense
+from synaptic_mesh.models.layers.dropout import Dropout
 from synaptic_mesh.models.layers.embedding import Embedding
 from synaptic_mesh.models.layers.normalization import BatchNorm, LayerNorm
 from synaptic_mesh.models.layers.sequential import Sequential, sequential
@@ -154,6 +155,21 @@ def test_save_and_load_go_on_exactly(tmp_path: Path) -> None:
         each.fit(X, Y, epochs=1)
     assert loaded.scores(X).tobytes() == model.scores(X).tobytes()
     assert model.save(tmp_path / "a.safetensors").read_bytes() == loaded.save(tmp_path / "b.safetensors").read_bytes()
+
+
+def test_values_come_and_go_with_their_shapes() -> None:
+    """Scalars too: the steps of dropout and of a schedule."""
+    network = Sequential([Dense(8, "relu"), Dropout(0.5), Dense(3)])
+    model = Model(network, optimizer=AdamW(cosine(0.05, 9)), seed=1)
+    model.fit(X, Y, epochs=1)
+    kept = model.get_values()
+    model.fit(X, Y, epochs=1)
+    model.set_values(kept)
+    assert {name: (v.dtype, v.shape, v.tobytes()) for name, v in model.get_values().items()} == {
+        name: (v.dtype, v.shape, v.tobytes()) for name, v in kept.items()
+    }
+    model.predict(X)
+    model.fit(X, Y, epochs=1)
 
 
 def test_a_model_says_what_it_is() -> None:

@@ -225,7 +225,7 @@ class Model:
             if name not in known or known[name].shape != np.shape(value):
                 have = known[name].shape if name in known else "no such name"
                 raise LocalError(f"value {name!r} of shape {np.shape(value)} does not fit the model: {have}")
-        self.session.replace({n: np.ascontiguousarray(v, dtype=known[n].dtype) for n, v in values.items()})
+        self.session.replace({n: np.array(v, dtype=known[n].dtype, order="C") for n, v in values.items()})
 
     def summary(self) -> Summary:
         """Return layers, shapes and parameter counts; it prints as a table. Raises LocalError as `parameters`."""
