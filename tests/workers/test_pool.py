@@ -1,10 +1,13 @@
 """Helpers help while they are wanted, are waited for once they have begun, and are missed by nobody."""
 
+import os
+import sys
 import threading
 
 import pytest
 
 from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.workers import pool as pool_module
 from synaptic_mesh.workers.pool import HELPERS_MAX, THREADS_MAX, WorkerPool, check_threads
 
 
@@ -68,6 +71,24 @@ def test_what_a_helper_raises_is_raised_at_the_end() -> None:
 
     with pytest.raises(LocalError), WorkerPool().assist(helper, 1):
         failed.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="affinity as Linux has it")
+def test_helpers_leave_its_processor_to_the_thread_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    everywhere = os.sched_getaffinity(0)
+    monkeypatch.setattr(pool_module, "_getcpu", lambda: min(everywhere))
+    found: list[set[int]] = []
+
+    def helper(_: int) -> bool:
+        found.append(os.sched_getaffinity(0))
+        begun.set()
+        return False
+
+    begun = threading.Event()
+    with WorkerPool().assist(helper, 1):
+        begun.wait()
+    assert found == [everywhere - {min(everywhere)} or everywhere]
+    assert os.sched_getaffinity(0) == everywhere
 
 
 def test_impossible_numbers_of_threads_are_refused() -> None:

@@ -8,7 +8,10 @@ asks for help works meanwhile: generated code takes parts one by one, so the sam
 and a machine that has no second core to spare loses a few microseconds.
 """
 
+import contextlib
+import ctypes
 import os
+import sys
 import threading
 from collections.abc import Callable
 
@@ -114,11 +117,18 @@ class _Thread:
     def __init__(self, give_back: "Callable[[_Thread], None]") -> None:
         self._give_back = give_back
         self._work: tuple[Assistance, int] | None = None
+        self._processors: set[int] = set()
         self._wake = threading.Lock()
         self._wake.acquire()
-        threading.Thread(target=self._serve, name="synaptic-helper", daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, name="synaptic-helper", daemon=True)
+        self._thread.start()
 
     def give(self, assistance: Assistance, slot: int) -> None:
+        processors = other_processors()
+        if processors and processors != self._processors and self._thread.native_id is not None:
+            with contextlib.suppress(OSError):  # it is advice; a processor may just have been taken away
+                os.sched_setaffinity(self._thread.native_id, processors)
+                self._processors = processors
         self._work = (assistance, slot)
         self._wake.release()
 
@@ -173,6 +183,16 @@ def check_threads(threads: int) -> int:
     return threads
 
 
+def other_processors() -> set[int]:
+    """Return the processors that this thread may use, without the one that it is using; nothing where the system does
+    not tell. On a busy machine a system wakes a thread where its waker runs, and there it would wait for the very work
+    it should help with."""
+    if _getcpu is None or not hasattr(os, "sched_getaffinity"):
+        return set()
+    return os.sched_getaffinity(0) - {_getcpu()}
+
+
+_getcpu = getattr(ctypes.CDLL(None), "sched_getcpu", None) if sys.platform == "linux" else None
 _pool = WorkerPool()
 
 

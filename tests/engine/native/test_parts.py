@@ -115,9 +115,9 @@ def test_parts_of_fused_products_are_equal() -> None:
         (kernel,) = compiler.compile_native(graph, AVX2).plan.kernels
         return compiler.part_rows(graph, kernel, threads)
 
-    assert [rows(m, 2) for m in (1024, 1000, 96, 32)] == [128, 125, 0, 0]
-    assert rows(256, 4) == 64
-    assert rows(521, 2) == 0  # a prime
+    assert [rows(m, 2) for m in (1024, 1000, 600, 96)] == [128, 125, 75, 0]
+    assert rows(640, 4) == 64
+    assert rows(1021, 2) == 0  # a prime
     assert rows(4096, 1) == 0
 
 

@@ -39,8 +39,8 @@ WIDTHS = (2, 4, 8, 16)
 ARENA, WORK = "%arena", "%work"
 SHARED_ROWS_MIN = 48
 """Rows of a part of a product with its chain, at least: each part packs the right operand for itself."""
-SHARED_PRODUCT_MIN = 256**3
-"""Multiplications of a product from which threads share it: a helper needs some 50 us to come."""
+SHARED_PRODUCT_MIN = 384**3
+"""Multiplications of a product from which threads share it: below, a helper comes too late to be worth waiting for."""
 PARTS_PER_THREAD = 4
 
 

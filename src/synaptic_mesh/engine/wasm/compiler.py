@@ -41,8 +41,8 @@ from synaptic_mesh.engine.wasm.renderer import FLAGS_ADDRESS, LANES, WasmBuilder
 from synaptic_mesh.engine.wasm.strip import Pointers, Product, emit_product
 
 I32 = ValueType.I32
-SHARED_PRODUCT_MIN = 256**3
-"""Multiplications of a product from which threads share it: a helper needs some 50 us to come."""
+SHARED_PRODUCT_MIN = 384**3
+"""Multiplications of a product from which threads share it: below, a helper comes too late to be worth waiting for."""
 PARTS_PER_THREAD = 2
 SHARED_ROWS_MIN = 64
 """Rows of a part at least: each part packs the right operand for itself."""
