@@ -30,7 +30,7 @@ STAKE = 100 * UNITS_PER_RUV
 LIAR = "liar"
 
 TIMING = Timing(
-    enrol_ms=5_000,
+    enrol_ms=30_000,
     work_ms=8_000,
     grace_ms=1_500,
     available_ms=5_000,

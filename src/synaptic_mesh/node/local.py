@@ -33,7 +33,7 @@ from synaptic_mesh.transport.memory import MemoryHub
 from synaptic_mesh.transport.mesh import MeshNetwork
 
 LOCAL_TIMING = Timing(
-    enrol_ms=1_000,
+    enrol_ms=600_000,
     work_ms=3_600_000,
     grace_ms=1,
     available_ms=60_000,

@@ -97,7 +97,8 @@ def assemble(
     )
 
     def new_computer() -> Computer:
-        backend = open_backend(files.settings.backend, directory / "cache", on_demand=False)
+        is_alone = not files.settings.listen  # then all graphs are one's own
+        backend = open_backend(files.settings.backend, directory / "cache", on_demand=is_alone)
         return ComputeShell(backend, get_blob, blobs.put, semantics_id(), strategy)
 
     log = WriteAheadLog(directory / "log")
