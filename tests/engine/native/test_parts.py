@@ -121,6 +121,13 @@ def test_parts_of_fused_products_are_equal() -> None:
     assert rows(4096, 1) == 0
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("everything_is_shared")
+def test_many_random_graphs_with_threads() -> None:
+    wrong, _ = differences(range(30_000, 30_400), 22, [NativeBackend(threads=threads) for threads in COUNTS[1:]])
+    assert not wrong, "\n".join(wrong[:10])
+
+
 def trained(threads: int) -> dict[str, bytes]:
     parameters, x, y = step_data()
     with NativeBackend(threads=threads).compile(classifier_step()) as program:

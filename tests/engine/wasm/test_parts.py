@@ -83,6 +83,13 @@ def test_golden_vectors_random_graphs_and_training_steps(threads: int) -> None:
     assert trained(threads) == trained(1)
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("everything_is_shared")
+def test_many_random_graphs_with_threads() -> None:
+    wrong, _ = differences(range(30_000, 30_400), 22, [WasmBackend(threads=threads) for threads in COUNTS[1:]])
+    assert not wrong, "\n".join(wrong[:10])
+
+
 def trained(threads: int) -> dict[str, bytes]:
     parameters, x, y = step_data()
     with WasmBackend(threads=threads).compile(classifier_step()) as program:
