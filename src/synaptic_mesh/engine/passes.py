@@ -8,22 +8,31 @@
    elements in order, CONCAT of one operand. They move no element.
 4. TRANSPOSE of a MATMUL operand's last two axes becomes the operand's flag: MATMUL's law reads elements by (i, k) and
    (k, j), and the flag names the same elements in the same order.
+5. The reverse of 4 for a matrix that several thin products use transposed, as in the gradient of a recurrence: one
+   TRANSPOSE serves them all, and a backend writes it out once instead of reading columns each time.
 
 A manifest hashes the graph before these passes.
 """
 
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
 
 from synaptic_mesh.engine.geometry import Stride
-from synaptic_mesh.engine.ir import CHECKED_INDEX, Graph, Node, Op
+from synaptic_mesh.engine.ir import CHECKED_INDEX, Attributes, Graph, Node, Op
 from synaptic_mesh.engine.verify import verify
+
+TURN_USES_MIN = 4
+"""Fewest products that make one turned copy of their right operand worth its time."""
+TURN_ROWS_MAX = 8
+"""Most rows of such a product: with more, it spends its time on arithmetic."""
 
 
 def simplify(graph: Graph) -> Graph:
     """Return a verified graph with the same inputs, outputs and bits, by the rewrites above."""
     graph = _rebuild(graph, _fold_transposes)
+    graph = _rebuild(graph, _Turner(graph).rewrite)
     graph = _rebuild(graph, lambda node, _: node)
     graph = _drop_dead(graph)
     verify(graph)
@@ -71,6 +80,35 @@ def _fold_transposes(node: Node, nodes: list[Node]) -> Node:
         sources[1] = right.inputs[0]
         flags = msgspec.structs.replace(flags, transpose_right=not flags.transpose_right)
     return msgspec.structs.replace(node, inputs=tuple(sources), attributes=flags)
+
+
+class _Turner:
+    """Rewrite 5. `rewrite` is given the nodes in their order, each with its operands' places in the new graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        users = Counter(node.inputs[1] for node in graph.nodes if _is_thin(node))
+        self.nodes = graph.nodes
+        self.wanted = {index for index, count in users.items() if count >= TURN_USES_MIN}
+        self.turned: dict[int, int] = {}
+        self.at = -1
+
+    def rewrite(self, node: Node, nodes: list[Node]) -> Node:
+        self.at += 1
+        old = self.nodes[self.at]
+        if not _is_thin(old) or old.inputs[1] not in self.wanted:
+            return node
+        left, right = node.inputs
+        if right not in self.turned:
+            shape = nodes[right].shape[::-1]
+            self.turned[right] = len(nodes)
+            nodes.append(Node(Op.TRANSPOSE, (right,), shape, nodes[right].dtype, Attributes(axes=(1, 0))))
+        flags = msgspec.structs.replace(node.attributes, transpose_right=False)
+        return msgspec.structs.replace(node, inputs=(left, self.turned[right]), attributes=flags)
+
+
+def _is_thin(node: Node) -> bool:
+    thin = node.op is Op.MATMUL and len(node.shape) == 2 and node.shape[0] <= TURN_ROWS_MAX
+    return thin and node.attributes.transpose_right
 
 
 def _exchanges_last(node: Node) -> bool:

@@ -114,7 +114,9 @@ class _Resolver:
             for operand in node.inputs:
                 view = self.views[operand]
                 backward = node.op in (Op.MATMUL, Op.CONV) and any(stride < 0 for stride in view.strides)
-                if backward or (self.nodes[view.base].is_splat and view.base not in self.copies):
+                is_turned = node.op is Op.MATMUL and self.nodes[operand].op is Op.TRANSPOSE and len(node.shape) == 2
+                turned = is_turned and operand not in self.copies  # simplify left it because many products use it
+                if turned or backward or (self.nodes[view.base].is_splat and view.base not in self.copies):
                     self._materialise(operand, force=True)
 
     def need_output(self, index: int) -> None:
