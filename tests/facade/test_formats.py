@@ -10,6 +10,7 @@ from synaptic_mesh.engine.optimizers import AdamW
 from synaptic_mesh.facade.formats import from_fann, from_onnx, from_torch, to_fann, to_onnx
 from synaptic_mesh.facade.model import Model
 from synaptic_mesh.interchange.fann_data import read_fann_data
+from synaptic_mesh.models.layers.activation import Activation
 from synaptic_mesh.models.layers.attention import TransformerBlock
 from synaptic_mesh.models.layers.convolution import Conv2d
 from synaptic_mesh.models.layers.dense import Dense
@@ -49,8 +50,22 @@ def test_fann_models_train_and_go_back(tmp_path: Path) -> None:
     assert model.evaluate(data.x, data.y)["loss"] < before
     again = from_fann(to_fann(model, tmp_path / "xor.net"))
     assert again.scores(data.x).tobytes() == model.scores(data.x).tobytes()
-    with pytest.raises(LocalError, match="only a model that came from a FANN file"):
-        to_fann(Model(Sequential([Dense(1)]), input_shape=(2,)), tmp_path / "b.net")
+    with pytest.raises(LocalError, match="a Python function has no layers that FANN could hold"):
+        to_fann(Model(lambda scope, x: Dense(1)(scope.child("a"), x), input_shape=(2,)), tmp_path / "b.net")
+
+
+def test_dense_layers_go_to_fann(tmp_path: Path) -> None:
+    network = Sequential([Flatten(), Dense(5, "tanh"), Dense(4), Activation("sigmoid"), Dense(2)])
+    model = Model(network, loss="mse", input_shape=(3, 1), seed=2)
+    x = GENERATOR.normal(size=(6, 3, 1)).astype(np.float32)
+    again = from_fann(to_fann(model, tmp_path / "a.net"))
+    np.testing.assert_allclose(again.scores(x[..., 0]), model.scores(x), rtol=0, atol=1e-6)
+    for layer, message in (
+        (Dense(2, "relu"), "FANN has no activation 'relu'"),
+        (BatchNorm(), r"layer 1 \(batch_norm\)"),
+    ):
+        with pytest.raises(LocalError, match=message):
+            to_fann(Model(Sequential([Dense(2), layer]), input_shape=(2,)), tmp_path / "b.net")
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -1,5 +1,6 @@
 """Models from other programs, and models for them. The libraries are imported when they are needed."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ from synaptic_mesh.base.arrays import F32
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.trace import f32
 from synaptic_mesh.facade.model import Model
+from synaptic_mesh.interchange.fann_export import fann_net
 from synaptic_mesh.interchange.fann_net import read_fann_net, write_fann_net
 from synaptic_mesh.interchange.fann_network import FannNetwork, with_parameters
 from synaptic_mesh.models.graphs import SCORES
+from synaptic_mesh.models.layers.sequential import Sequential
 from synaptic_mesh.models.network_graphs import READING, network_forward
 
 
@@ -66,11 +69,18 @@ def from_fann(path: Path | str, **options: Any) -> Model:
 
 
 def to_fann(model: Model, path: Path | str) -> Path:
-    """Write a model that came from `from_fann`, with what it has learned since. Raises LocalError for any other."""
-    if not isinstance(model.network, FannNetwork):
-        raise LocalError("only a model that came from a FANN file has the layers of one")
+    """Write a model that came from `from_fann`, or one of dense layers with linear, sigmoid or tanh, for libfann.
+
+    Raises LocalError naming a layer that FANN does not have, or for a network that is a function.
+    """
     parameters: dict[str, F32] = model.parameters
-    write_fann_net(path, with_parameters(model.network.net, parameters))
+    if isinstance(model.network, FannNetwork):
+        net = with_parameters(model.network.net, parameters)
+    elif isinstance(model.network, Sequential):
+        net = fann_net(model.network, parameters, math.prod(model.session.row))
+    else:
+        raise LocalError("a network that is a Python function has no layers that FANN could hold")
+    write_fann_net(path, net)
     return Path(path)
 
 

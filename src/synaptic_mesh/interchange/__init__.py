@@ -4,6 +4,7 @@ fann_data         training data of FANN: .data files
 fann_net          networks of FANN: FANN_FLO_2.1 .net files, as records
 fann_activations  the activation functions of libfann by number
 fann_network      such a record as a network, and networks as such records
+fann_export       dense layers as such records
 onnx_operators    the ONNX operators that are computed, by family: onnx_elementwise, onnx_shapes, onnx_folding,
                   onnx_reductions, onnx_neural, onnx_recurrent, onnx_sklearn; onnx_values is what they share
 onnx_import       ONNX models as records and networks; onnx_export writes graphs of the engine
