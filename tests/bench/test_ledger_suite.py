@@ -60,7 +60,7 @@ def test_every_promise_is_judged_by_its_own_figure() -> None:
     assert verdicts([load(1, 2_500, 2_500, 123), LOADS[1]], [])["latency_ms_p50 at half load"]
     assert not verdicts([load(1, 2_500, 2_500, 124), LOADS[1]], [])["latency_ms_p50 at half load"]
     growing = [MemorySample(10.0 * n, 500.0 + 5 * n) for n in range(13)]
-    assert not verdicts(LOADS, growing)["growth of memory over the second half of the soak"]
+    assert not verdicts(LOADS, growing)["growth of memory over the last quarter of the soak"]
 
 
 def test_what_an_operator_chooses() -> None:
