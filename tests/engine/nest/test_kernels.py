@@ -11,12 +11,12 @@ from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.engine import trace as t
 from synaptic_mesh.engine.autodiff import gradients
 from synaptic_mesh.engine.backend import Backend
-from synaptic_mesh.engine.functions.convolution import conv2d, conv_transpose2d
+from synaptic_mesh.engine.functions.convolution import conv2d, conv_transpose2d, raw_conv
 from synaptic_mesh.engine.functions.elementwise import cos, erf, round_even, sin, threefry
 from synaptic_mesh.engine.functions.indexing import gather_last, scatter_add_last
 from synaptic_mesh.engine.functions.movement import concat, flip, narrow, pad, place
 from synaptic_mesh.engine.functions.order import cumsum, top_k_indices
-from synaptic_mesh.engine.geometry import Stride
+from synaptic_mesh.engine.geometry import ConvGeometry, Stride
 from synaptic_mesh.engine.ir import DType, Graph
 from synaptic_mesh.engine.reference import ReferenceBackend
 from synaptic_mesh.engine.trace import NUMPY_DTYPES, Spec, Tensor, f32, i32, matmul, trace
@@ -97,6 +97,7 @@ def test_slices_are_views(backends: list[Backend], extent: int) -> None:
             "greatest": narrow(x, 0, 1, 3, 1).max(1),
             "products": matmul(flip(x, 0), x, transpose_right=True),
             "shown": narrow(x, 0, 1, 2),
+            "twice": narrow(narrow(x, 0, 1, 4), 0, 1, 2) * 3.0,
         }
 
     check(backends, views, {"x": f32(5, extent)})
@@ -210,3 +211,9 @@ def test_convolutions_and_their_gradients(
 
 def test_transposed_convolution(backends: list[Backend]) -> None:
     check(backends, lambda x, w: conv_transpose2d(x, w, stride=2), {"x": f32(2, 3, 5, 7), "w": f32(3, 4, 3, 2)})
+
+
+@pytest.mark.parametrize("starts", [(1, 3), (-1, 2), (0, -3)])
+def test_convolutions_that_begin_between_elements(backends: list[Backend], starts: tuple[int, int]) -> None:
+    geometry = ConvGeometry(starts, (1, 2), (1, 1), (2, 3), 1)
+    check(backends, lambda x, w: raw_conv(x, w, geometry, (7, 8)), {"x": f32(1, 2, 5, 6), "w": f32(3, 2, 2, 3)})
