@@ -1,5 +1,6 @@
 """Every kernel over shapes with tails, empty and single axes, against the reference, bit for bit, in all renderers."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ from synaptic_mesh.engine.functions.order import cumsum, top_k_indices
 from synaptic_mesh.engine.geometry import ConvGeometry, Stride
 from synaptic_mesh.engine.ir import DType, Graph
 from synaptic_mesh.engine.reference import ReferenceBackend
-from synaptic_mesh.engine.trace import NUMPY_DTYPES, Spec, Tensor, f32, i32, matmul, trace
+from synaptic_mesh.engine.trace import NUMPY_DTYPES, Spec, Tensor, f32, i32, matmul, maximum, minimum, trace
 from synaptic_mesh.workers.native_runtime import NativeBackend, host_profiles
 from synaptic_mesh.workers.wasm_runtime import WasmBackend
 
@@ -67,6 +68,21 @@ def test_new_functions(backends: list[Backend], function: Callable[[Tensor], Ten
 def test_power(backends: list[Backend]) -> None:
     for extent in (1, 3, 16, 33):
         check(backends, lambda x, y: x**y, {"x": f32(5, extent), "y": f32(5, extent)})
+
+
+@pytest.mark.parametrize("bound", [0.0, -0.0, 1.5, -3.0, math.inf, -math.inf, math.nan, 1e-45])
+def test_bounds_are_exact_for_every_special_number(backends: list[Backend], bound: float) -> None:
+    def bounded(x: Tensor) -> dict[str, Tensor]:
+        constant = x.builder.constant(bound, x.shape)
+        pairs = ((x, constant), (constant, x))
+        return {
+            f"{name}{i}": f(*pair) for i, pair in enumerate(pairs) for name, f in (("low", minimum), ("high", maximum))
+        }
+
+    graph = trace(bounded, {"x": f32(len(SPECIAL))})
+    expected = outcome(ReferenceBackend(), graph, {"x": SPECIAL})
+    for backend in backends:
+        assert differing_steps(expected, outcome(backend, graph, {"x": SPECIAL})) == []
 
 
 def test_bits(backends: list[Backend]) -> None:
