@@ -10,7 +10,7 @@ from synaptic_mesh.engine.golden_digests import DIGESTS, OPERATIONS
 from synaptic_mesh.engine.ir import Op
 from synaptic_mesh.engine.reference import ReferenceBackend
 
-SEMANTICS_ID = "c052c103434a391d310f545c97e7a37e2b78ce1c6966650c1fbfe966a2e30295"
+SEMANTICS_ID = "0e61677dcdf7d52d349bf1dbc55df1469a61b542905140fd9f5848e437ed56d8"
 """Change it only together with docs/protocol/semantics.md: every old run then belongs to the old semantics."""
 
 

@@ -10,7 +10,7 @@ from synaptic_mesh.engine.executors.numpy_ops import NumpyOps
 
 STRIDE = 2039
 """Every 2039th f32 bit pattern, a prime: all exponents and signs, 2.1 million values."""
-ULP_MAX = {"exp": 0.98, "log": 0.81, "tanh": 1.32, "sigmoid": 2.31, "erf": 1.15, "sin": 2.4, "cos": 2.4}
+ULP_MAX = {"exp": 0.98, "log": 0.81, "tanh": 1.32, "sigmoid": 2.31, "erf": 6.8, "sin": 2.4, "cos": 2.4}
 """Stated in docs/protocol/semantics.md; the least subnormal is the smallest ulp."""
 MATHEMATICS = {
     "exp": np.exp,
@@ -45,6 +45,8 @@ def test_sampled_error_is_what_the_page_states(name):
     values = sample()
     if name == "log":
         values = values[values > 0]
+    if name == "erf":
+        values = np.concatenate([values, np.linspace(0, 4.5, 2_000_001, dtype=np.float32)])
     if name in ("sin", "cos"):
         values = np.concatenate(
             [values[np.abs(values) <= 32768], np.linspace(-32768, 32768, 1_000_003, dtype=np.float32)]

@@ -2,11 +2,11 @@
 
 sin and cos reduce the argument by multiples of pi/2 in four parts (W. J. Cody and W. Waite, "Software Manual for the
 Elementary Functions", 1980): the first three have nine bits, so their products with n <= 2^15 are exact. The
-polynomials on [-pi/4, pi/4] are those of S. L. Moshier's Cephes (sinf, cosf). erf's coefficients are weighted minimax
-fits of degree 6 (Lawson's iteration in binary64), rounded to f32.
+polynomials on [-pi/4, pi/4] are those of S. L. Moshier's Cephes (sinf, cosf). erf's coefficients are a weighted minimax
+fit of a rational function (Lawson's iteration in binary64), rounded to f32.
 """
 
-from synaptic_mesh.engine.polynomials import NAN, ONE, V, VectorOps, exp, horner
+from synaptic_mesh.engine.polynomials import NAN, ONE, V, VectorOps, horner
 
 TWO_OVER_PI = 0x3F22F983
 PI_HALVES = (0x3FC90000, 0x39FD8000, 0x34A88000, 0x2E85A309)
@@ -18,12 +18,10 @@ SIN_COEFFICIENTS = (0xB94CA1F9, 0x3C08839E, 0xBE2AAAA3)
 COS_COEFFICIENTS = (0x37CCF5CE, 0xBAB6061A, 0x3D2AAAA5)
 """Of z^2 .. z^0, z = r^2, in (cos(r) - 1 + z/2) / z^2."""
 
-ERF_SMALL = 0x3F6C0000  # 0.921875
 ERF_GREATEST = 0x40800000  # 4: 1 - erf(4) is under a quarter of an ulp
-ERF_SMALL_COEFFICIENTS = (0x38AF889E, 0xBA5574C2, 0x3BAA6D6C, 0xBCDC083E, 0x3DE71710, 0xBEC093A2, 0x3E0375D4)
-"""Of z^6 .. z^0, z = a^2, in erf(a) / a - 1."""
-ERF_LARGE_COEFFICIENTS = (0x373DA58B, 0xB9A99F5E, 0x3B6EE7C8, 0xBCC2B5BA, 0x3DD99683, 0x3F2298FE, 0x3F907797)
-"""Of a^6 .. a^0 in -log(1 - erf(a)) / a for 0.921875 <= a <= 4."""
+ERF_NUMERATOR = (0x36055107, 0x39952D81, 0x3B7E7820, 0x3D597FC0, 0x3E462EBB, 0x3F906EBA)
+ERF_DENOMINATOR = (0x381CEF6B, 0x3A9B6013, 0x3C792438, 0x3DEC3AD0, 0x3F013DE7, 0x3F800000)
+"""Of z^5 .. z^0, z = x^2, in erf(x) / x = P(z) / Q(z) for |x| <= 4."""
 
 
 def sin(ops: VectorOps[V], x: V) -> V:
@@ -68,12 +66,10 @@ def _inside(ops: VectorOps[V], a: V, y: V) -> V:
 def erf(ops: VectorOps[V], x: V) -> V:
     """2 / sqrt(pi) times the integral of e^(-t^2) from 0 to x. Odd to the bit, erf(+-inf) = +-1, NaN gives NaN.
 
-    a = |x|: below 0.921875 a + a P(a^2), above it 1 - e^(-a Q(a)).
+    One quotient of polynomials for all x: half the operations of a method with an exponential for large x, for which
+    the last three bits near 1 are given away.
     """
-    sign = ops.bit_and(x, ops.constant(0x80000000))
-    a = ops.bit_and(x, ops.constant(0x7FFFFFFF))
-    small = ops.add(ops.mul(horner(ops, ops.mul(a, a), ERF_SMALL_COEFFICIENTS), a), a)
-    t = ops.minimum(a, ops.constant(ERF_GREATEST))
-    power = ops.mul(horner(ops, t, ERF_LARGE_COEFFICIENTS), t)
-    large = ops.sub(ops.constant(ONE), exp(ops, ops.bit_xor(power, ops.constant(0x80000000))))
-    return ops.bit_or(ops.select(ops.less(a, ops.constant(ERF_SMALL)), small, large), sign)
+    a = ops.minimum(ops.maximum(x, ops.constant(ERF_GREATEST | 0x80000000)), ops.constant(ERF_GREATEST))
+    z = ops.mul(a, a)
+    y = ops.div(ops.mul(horner(ops, z, ERF_NUMERATOR), a), horner(ops, z, ERF_DENOMINATOR))
+    return ops.minimum(ops.maximum(y, ops.constant(ONE | 0x80000000)), ops.constant(ONE))
