@@ -10,6 +10,7 @@ from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.functions import activations, convolution, indexing, movement, normalization, pooling
 from synaptic_mesh.engine.ir import DType
 from synaptic_mesh.engine.trace import Tensor, matmul, sqrt, where
+from synaptic_mesh.interchange.onnx_einsum import einsum
 from synaptic_mesh.interchange.onnx_shapes import Handler, axis_of
 from synaptic_mesh.interchange.onnx_values import Call, Value, truth
 
@@ -166,12 +167,11 @@ def _average_pool(call: Call) -> Value:
 
 def _lp_pool(call: Call) -> Value:
     x, p = call.floats(), call.get("p", 2)
-    if p not in (1, 2):
-        raise LocalError(f"LpPool with p = {p} is not computed; there are 1 and 2")
     kernel = call.get("kernel_shape")
-    mean = pooling.average_pool(abs(x) if p == 1 else x * x, kernel, count_include_pad=True, **_pool_settings(call, x))
+    powers = abs(x) if p == 1 else x * x if p == 2 else abs(x) ** float(p)
+    mean = pooling.average_pool(powers, kernel, count_include_pad=True, **_pool_settings(call, x))
     total = mean * float(math.prod(kernel))
-    return call.result(total if p == 1 else sqrt(total))
+    return call.result(total if p == 1 else sqrt(total) if p == 2 else total ** (1.0 / p))
 
 
 def _global(function: Any) -> Handler:
@@ -348,6 +348,7 @@ def _rotary(call: Call) -> Value:
 
 NEURAL: dict[str, Handler] = {
     "MatMul": _matmul,
+    "Einsum": einsum,
     "Gemm": _gemm,
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,

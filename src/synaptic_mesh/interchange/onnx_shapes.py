@@ -9,7 +9,7 @@ from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.functions import indexing, movement, order
 from synaptic_mesh.engine.ir import DType
-from synaptic_mesh.engine.trace import Tensor, where
+from synaptic_mesh.engine.trace import Tensor, scatter_add, where
 from synaptic_mesh.interchange.onnx_values import Call, Value, as_tensor
 
 Handler = Callable[[Call], Value | list[Value]]
@@ -184,9 +184,10 @@ def _gather_elements(call: Call) -> Value:
 
 def _gather_nd(call: Call) -> Value:
     x, batch = call.tensor(), call.get("batch_dims", 0)
-    if batch:
-        raise LocalError("GatherND with batch_dims is not computed")
     index = call.static(1)
+    if batch:  # each batch is a first coordinate more
+        lead = np.indices(index.shape[:-1])[:batch]
+        index = np.concatenate([np.moveaxis(lead, 0, -1), index], axis=-1)
     depth = index.shape[-1]
     extents = np.array(x.shape[:depth], np.int64)
     wrapped = np.where(index < 0, index + extents, index)
@@ -196,6 +197,28 @@ def _gather_nd(call: Call) -> Value:
     rows = x.reshape(math.prod(x.shape[:depth]), *x.shape[depth:])
     picked = indexing.take(rows, x.builder.array(flat.reshape(-1).astype(np.int32)), 0)
     return call.result(picked.reshape(*index.shape[:-1], *x.shape[depth:]))
+
+
+def _scatter_nd(call: Call) -> Value:
+    if call.get("reduction", "none") not in ("none", "add"):
+        raise LocalError(f"reduction {call.get('reduction')!r} is not computed")
+    x, updates, index = call.floats(), call.floats(2), call.static(1)
+    depth = index.shape[-1]
+    flat = np.zeros(index.shape[:-1], np.int64)
+    for axis in range(depth):
+        flat = flat * x.shape[axis] + np.where(index[..., axis] < 0, index[..., axis] + x.shape[axis], index[..., axis])
+    rows, width = math.prod(x.shape[:depth]), math.prod(x.shape[depth:])
+    places = x.builder.array(flat.reshape(-1).astype(np.int32))
+    added = scatter_add(updates.reshape(flat.size, width), places, rows)
+    table = x.reshape(rows, width)
+    if call.get("reduction", "none") == "add":
+        return call.result((table + added).reshape(*x.shape))
+    if len(np.unique(flat)) != flat.size:
+        raise LocalError("indices repeat, so the result would depend on an order that ONNX does not define")
+    hit = np.zeros((rows, 1), np.int32)
+    hit[flat.reshape(-1)] = 1
+    mask = x.builder.array(hit).broadcast_to((rows, width))
+    return call.result(where(mask == 1, added, table).reshape(*x.shape))
 
 
 def _scatter_elements(call: Call) -> Value:
@@ -349,6 +372,7 @@ SHAPES: dict[str, Handler] = {
     "GatherElements": _gather_elements,
     "GatherND": _gather_nd,
     "ScatterElements": _scatter_elements,
+    "ScatterND": _scatter_nd,
     "OneHot": _one_hot,
     "Range": _range,
     "EyeLike": _eye,
