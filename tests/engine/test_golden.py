@@ -5,8 +5,9 @@ import pytest
 
 from synaptic_mesh.engine import polynomials, reference
 from synaptic_mesh.engine.executors.contraction import CONTRACTION
-from synaptic_mesh.engine.golden import check_backend, format_digests, semantics_id
-from synaptic_mesh.engine.golden_digests import DIGESTS, OPERATIONS
+from synaptic_mesh.engine.golden import check_backend, format_digests, format_operations, semantics_id
+from synaptic_mesh.engine.golden_digests import DIGESTS
+from synaptic_mesh.engine.golden_operations import OPERATIONS
 from synaptic_mesh.engine.ir import Op
 from synaptic_mesh.engine.reference import ReferenceBackend
 
@@ -26,6 +27,7 @@ def test_the_digests_are_what_the_reference_writes():
     written = {}
     exec(format_digests(), written)
     assert written["DIGESTS"] == DIGESTS
+    exec(format_operations(), written)
     assert written["OPERATIONS"] == OPERATIONS
     assert list(OPERATIONS) == list(dict.fromkeys(key.split(":")[0] for key in DIGESTS))
 

@@ -6,7 +6,8 @@ import pytest
 from synaptic_mesh.base.errors import ResourceError
 from synaptic_mesh.engine.backend import Trust
 from synaptic_mesh.engine.golden import cases_for
-from synaptic_mesh.engine.golden_digests import DIGESTS, OPERATIONS
+from synaptic_mesh.engine.golden_digests import DIGESTS
+from synaptic_mesh.engine.golden_operations import OPERATIONS
 from synaptic_mesh.engine.ir import Graph, Op
 from synaptic_mesh.engine.trace import exp, f32, trace
 from synaptic_mesh.workers.wasm_runtime import WasmBackend

@@ -5,6 +5,8 @@ exact on a machine only after `check_backend` found nothing there. The graphs an
 digests in `golden_digests.py`, which `format_digests()` writes when the definition is changed on purpose:
 
     python -c "from synaptic_mesh.engine.golden import format_digests as f; print(f(), end='')" > golden_digests.py
+
+`golden_operations.py` is written by `format_operations()` in the same way.
 """
 
 from collections.abc import Collection
@@ -16,7 +18,8 @@ from synaptic_mesh.base.ids import Digest
 from synaptic_mesh.engine.backend import Backend, StepInvalid
 from synaptic_mesh.engine.golden_case import Case
 from synaptic_mesh.engine.golden_cases import build_case, cases
-from synaptic_mesh.engine.golden_digests import DIGESTS, OPERATIONS
+from synaptic_mesh.engine.golden_digests import DIGESTS
+from synaptic_mesh.engine.golden_operations import OPERATIONS
 from synaptic_mesh.engine.ir import Op
 from synaptic_mesh.engine.reference import ReferenceBackend
 from synaptic_mesh.engine.serialize import graph_digest
@@ -84,9 +87,14 @@ def format_digests() -> str:
     lines.append("DIGESTS = {")
     for case in cases():
         lines += [f'    "{key}": "{value}",' for key, value in run_case(case, ReferenceBackend()).items()]
-    lines += ["}", "OPERATIONS = {"]
+    return "\n".join([*lines, "}", ""])
+
+
+def format_operations() -> str:
+    """Return the text of `golden_operations.py`, before the house format, for the cases as they are now."""
+    lines = ['"""Written by golden.format_operations(): the operations in each golden case. Not edited by hand."""', ""]
+    lines.append("OPERATIONS = {")
     for case in cases():
         held = sorted({node.op.value for node in case.graph.nodes})
         lines.append(f'    "{case.name}": ({"".join(f"{chr(34)}{op}{chr(34)}, " for op in held).rstrip()}),')
-    lines += ["}", '"""The operations in the graph of each case."""']
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "}", ""])
