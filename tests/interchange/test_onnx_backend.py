@@ -83,6 +83,24 @@ def test_what_is_refused_names_the_node(node, opset, message):
         MeshBackend.run_model(model, [np.zeros((2, 3), np.float32)])
 
 
+def test_flipped_bytes_are_refused_or_harmless():
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [3, 2], np.arange(6, dtype=np.float32).tobytes(), raw=True)
+    model = model_of(helper.make_node("Gemm", ["x", "w"], ["y"], alpha=2.0), {"x": [2, 3]})
+    model.graph.initializer.append(weight)
+    data = model.SerializeToString()
+    outcomes = set()
+    for at in range(len(data)):
+        for change in (1, 16, 128):
+            try:
+                MeshBackend.run_model(
+                    data[:at] + bytes([data[at] ^ change]) + data[at + 1 :], np.zeros((2, 3), np.float32)
+                )
+                outcomes.add("harmless")
+            except LocalError:
+                outcomes.add("refused")
+    assert outcomes == {"harmless", "refused"}
+
+
 def test_no_model_is_one_sentence(tmp_path):
     from synaptic_mesh.interchange.onnx_import import load_onnx
 

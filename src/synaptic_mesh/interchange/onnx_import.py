@@ -90,7 +90,7 @@ def read_model(proto: onnx.ModelProto) -> OnnxModel:
         proto = onnx.inliner.inline_local_functions(proto)
     graph = proto.graph
     opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
-    initializers = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    initializers = {tensor.name: _array(tensor) for tensor in graph.initializer}
     if graph.sparse_initializer:
         raise LocalError("the model has sparse initializers, which are not read")
     return OnnxModel(
@@ -98,7 +98,7 @@ def read_model(proto: onnx.ModelProto) -> OnnxModel:
         inputs=tuple(_port(entry) for entry in graph.input if entry.name not in initializers),
         outputs=tuple(_port(entry) for entry in graph.output),
         nodes=tuple(_node(node) for node in graph.node),
-        initializers={name: np.asarray(array) for name, array in initializers.items()},
+        initializers=initializers,
     )
 
 
@@ -154,6 +154,13 @@ def _kind(element: int) -> str:
         return f"type {element}"
 
 
+def _array(tensor: onnx.TensorProto) -> Array:
+    try:
+        return np.asarray(numpy_helper.to_array(tensor))
+    except (ValueError, TypeError, KeyError) as error:
+        raise LocalError(f"tensor {tensor.name!r} of the model cannot be read: {error}") from None
+
+
 def _node(node: onnx.NodeProto) -> OnnxNode:
     domain = "" if node.domain == "ai.onnx" else node.domain
     attributes = {attribute.name: _attribute(attribute) for attribute in node.attribute}
@@ -165,8 +172,7 @@ def _attribute(attribute: onnx.AttributeProto) -> Any:
     if attribute.name in TYPE_ATTRIBUTES and isinstance(value, int):
         return _kind(value)
     if isinstance(value, onnx.TensorProto):
-        array: Array = numpy_helper.to_array(value)
-        return array
+        return _array(value)
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     return list(value) if attribute.type in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS) else value
