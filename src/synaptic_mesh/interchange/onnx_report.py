@@ -108,7 +108,7 @@ def _difference(wanted: Array, given: Array, rtol: float, atol: float) -> str:
 
 def short_reason(reason: str) -> str:
     """Return a reason without what differs from case to case."""
-    return re.sub(r"\d+", "N", _NUMBERS.sub("", reason)).strip(": ").replace("|", "\\|")
+    return re.sub(r"(?<![A-Za-z0-9_])\d+", "N", _NUMBERS.sub("", reason)).strip(": ").replace("|", "\\|")
 
 
 def report(outcomes: list[Outcome]) -> str:
