@@ -1,6 +1,6 @@
 """Fit a network to the digits, stop early, save, load and go on: Model in one page.
 
-    python examples/fit_a_model.py [DIRECTORY]
+python examples/fit_a_model.py [DIRECTORY]
 """
 
 import sys
