@@ -17,7 +17,18 @@ import typer
 from synaptic_mesh.bench.ledger_record import SCHEMA_VERSION as LEDGER_VERSION
 from synaptic_mesh.bench.ledger_record import LedgerBar, LedgerMachine, LedgerRecord, LoadResult, MemorySample
 from synaptic_mesh.bench.programs import ProgramCost
-from synaptic_mesh.bench.record import SCHEMA_VERSION, Bar, BenchRecord, Calibration, Limit, Machine, Peak, Result
+from synaptic_mesh.bench.markdown import performance_table
+from synaptic_mesh.bench.record import (
+    SCHEMA_VERSION,
+    Bar,
+    BenchRecord,
+    Calibration,
+    Limit,
+    Machine,
+    Peak,
+    Result,
+    from_json,
+)
 from synaptic_mesh.bench.startup import Startup
 from synaptic_mesh.cli.main import app
 from synaptic_mesh.cli.output import Exit
@@ -32,6 +43,8 @@ PAGES = [
     *sorted((ROOT / "examples").rglob("*.md")),
     *sorted((ROOT / "src").rglob("*.md")),
 ]
+BEGIN, END = "<!-- performance table: tools/performance_table.py -->", "<!-- end of the performance table -->"
+KEPT = "docs/records/engine.json"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 QUOTED_FILE = re.compile(r"`([\w./-]+\.(?:py|md|sh|json|svg|txt|toml|mjs))`")
@@ -155,11 +168,19 @@ def test_summary_of_the_readme_is_the_picture() -> None:
 
 @pytest.mark.process
 def test_python_of_the_readme_runs(tmp_path: Path) -> None:
-    (block,) = (block for language, block in FENCE.findall(README) if language == "python")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
+    blocks = [block for language, block in FENCE.findall(README) if language == "python"]
+    assert len(blocks) == 2
+    for block in blocks:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_performance_table_says_what_its_record_says() -> None:
+    table = README.split(BEGIN, 1)[1].split(END, 1)[0].strip()
+    record = ROOT / KEPT
+    assert table == (performance_table(from_json(record.read_text()), KEPT) if record.exists() else "")
 
 
 # --- fields
