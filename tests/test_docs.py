@@ -16,8 +16,8 @@ import typer
 
 from synaptic_mesh.bench.ledger_record import SCHEMA_VERSION as LEDGER_VERSION
 from synaptic_mesh.bench.ledger_record import LedgerBar, LedgerMachine, LedgerRecord, LoadResult, MemorySample
-from synaptic_mesh.bench.programs import ProgramCost
 from synaptic_mesh.bench.markdown import performance_table
+from synaptic_mesh.bench.programs import ProgramCost
 from synaptic_mesh.bench.record import (
     SCHEMA_VERSION,
     Bar,
