@@ -9,7 +9,6 @@ additions: that is written in the primitives.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from types import EllipsisType
 
 import msgspec
 import numpy as np
@@ -17,11 +16,10 @@ import numpy as np
 from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.ir import NO_ATTRIBUTES, Attributes, DType, Graph, Node, Op, Shape
+from synaptic_mesh.engine.subscript import Key, read_key
 from synaptic_mesh.engine.verify import verify, verify_node
 
 Number = int | float
-Key = int | slice | EllipsisType | None
-"""What stands between the brackets of `tensor[...]`, once for each axis."""
 NUMPY_DTYPES = {DType.F32: np.dtype("<f4"), DType.I32: np.dtype("<i4"), DType.U32: np.dtype("<u4")}
 
 
@@ -272,7 +270,7 @@ class Tensor:
 
     def __getitem__(self, key: "Key | tuple[Key, ...]") -> "Tensor":
         """Integers, slices with any step, `...` and None, as in numpy; an integer removes its axis, None adds one."""
-        starts, steps, taken, shown = _read_key(self.shape, key if isinstance(key, tuple) else (key,))
+        starts, steps, taken, shown = read_key(self.shape, key if isinstance(key, tuple) else (key,))
         part = self.strided(starts, steps, taken)
         return part if part.shape == shown else part.reshape(*shown)
 
@@ -429,44 +427,6 @@ def _plain_power(x: Tensor, exponent: Tensor | Number) -> Tensor | None:
         -1.0: lambda: 1.0 / x,
     }
     return powers[exponent]() if exponent in powers else None
-
-
-def _read_key(shape: Shape, key: "tuple[Key, ...]") -> tuple[Shape, Shape, Shape, Shape]:
-    """Return starts, steps and extents of a SLICE, and the shape after integers and None."""
-    named = sum(part is not None and part is not ... for part in key)
-    if named > len(shape) or sum(part is ... for part in key) > 1:
-        raise LocalError(f"index {key} does not fit shape {shape}")
-    filled = key if ... in key else (*key, ...)
-    at = filled.index(...)
-    wide: tuple[Key, ...] = (*filled[:at], *[slice(None)] * (len(shape) - named), *filled[at + 1 :])
-    starts: list[int] = []
-    steps: list[int] = []
-    taken: list[int] = []
-    shown: list[int] = []
-    for part in wide:
-        if part is None:
-            shown.append(1)
-            continue
-        extent = shape[len(starts)]
-        start, step, count = _read_part(part, extent)
-        starts.append(start if count else 0)
-        steps.append(step)
-        taken.append(count)
-        if isinstance(part, slice):
-            shown.append(count)
-    return tuple(starts), tuple(steps), tuple(taken), tuple(shown)
-
-
-def _read_part(part: object, extent: int) -> tuple[int, int, int]:
-    """Return (start, step, count) of an integer or a slice."""
-    if isinstance(part, slice):
-        if part.step == 0:
-            raise LocalError("a slice cannot have step 0")
-        span = range(*part.indices(extent))
-        return span.start, span.step, len(span)
-    if not isinstance(part, int) or not -extent <= part < extent:
-        raise LocalError(f"index {part} is outside an axis of extent {extent}")
-    return part % extent, 1, 1
 
 
 def _unary(op: Op, x: Tensor) -> Tensor:
