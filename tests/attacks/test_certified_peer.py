@@ -19,9 +19,9 @@ from synaptic_mesh.demo.scenario import Scenario, write_scenario
 from synaptic_mesh.identity.envelope import EVERYONE, Sealer
 from synaptic_mesh.identity.keys import KeyPair
 from synaptic_mesh.ledger.genesis import network_id
+from synaptic_mesh.node.clock import NodeClock
 from synaptic_mesh.node.directory import read_node
 from synaptic_mesh.node.messages import Transactions
-from synaptic_mesh.node.clock import NodeClock
 from synaptic_mesh.transport.exchange import BLOB_TOPIC, WantChunk, WantManifest
 from synaptic_mesh.transport.links import Frame
 from synaptic_mesh.transport.zenoh_links import ZenohLinks

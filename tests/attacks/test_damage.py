@@ -9,9 +9,9 @@ from attack_mesh import NodeUnderAttack, over
 
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.demo.scenario import Scenario, write_scenario
+from synaptic_mesh.node.clock import NodeClock
 from synaptic_mesh.node.directory import read_node
 from synaptic_mesh.node.open import check_identity
-from synaptic_mesh.node.clock import NodeClock
 
 Harm = Callable[[bytes], bytes]
 
