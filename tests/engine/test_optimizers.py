@@ -207,6 +207,11 @@ def test_global_norm_is_of_all_parameters_together():
     np.testing.assert_allclose(moved, -np.array([3, 3, 4, 4]) / np.sqrt(50), rtol=1e-6)
 
 
+def test_a_small_gradient_is_not_clipped():
+    for rule in (ClipByGlobalNorm(SGD(0.1), 1e6), ClipByValue(SGD(0.1), 1e6)):
+        assert train(rule).read("p").tobytes() == train(SGD(0.1)).read("p").tobytes()
+
+
 # --- schedules
 
 

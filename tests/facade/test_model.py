@@ -10,6 +10,7 @@ from synaptic_mesh.engine.gradient_rules import ClipByGlobalNorm
 from synaptic_mesh.engine.optimizers import SGD, AdamW
 from synaptic_mesh.engine.schedules import cosine
 from synaptic_mesh.engine.trace import Tensor
+from synaptic_mesh.facade.batches import row_order
 from synaptic_mesh.facade.model import Model
 from synaptic_mesh.models.layers.dense import Dense
 from synaptic_mesh.models.layers.dropout import Dropout
@@ -88,6 +89,13 @@ def test_row_order_depends_on_seed_and_epoch_only() -> None:
     three = classifier(seed=6)
     three.fit(X, Y, epochs=2)
     assert one.get_values()["dense0/weight"].tobytes() != three.get_values()["dense0/weight"].tobytes()
+
+
+def test_every_epoch_has_an_order_of_its_own() -> None:
+    orders = [row_order(1, epoch, 20).tolist() for epoch in range(3)]
+    assert all(sorted(order) == list(range(20)) for order in orders)
+    assert orders[0] != orders[1] != orders[2]
+    assert orders[0] != row_order(2, 0, 20).tolist()
 
 
 def test_weights_of_rows() -> None:

@@ -7,6 +7,7 @@ from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.initializers import he_uniform
 from synaptic_mesh.engine.optimizers import AdamW
 from synaptic_mesh.engine.reference import ReferenceBackend
+from synaptic_mesh.engine.trace import Builder, f32
 from synaptic_mesh.models.graphs import build_job_graphs
 from synaptic_mesh.models.layered import Layered
 from synaptic_mesh.models.layers.convolution import Conv2d
@@ -44,6 +45,19 @@ def test_a_job_of_layers_learns() -> None:
         program.run()
         losses.append(float(program.read("loss")))
     assert losses[-1] < 0.3 * losses[0]
+
+
+def test_a_scale_of_a_job_begins_at_one() -> None:
+    """The job's tensor is 0 and the norm multiplies by 1 plus it."""
+    network = Layered(Sequential([LayerNorm(), Dense(3)]))
+    builder = Builder()
+    given = {name: builder.input(name, f32(*shape)) for name, shape in network.shapes(4, 3).items()}
+    scores = network.scores(given, builder.input("x", f32(2, 4)))
+    program = ReferenceBackend().compile(builder.finish({"y": scores}))
+    program.write("x", np.arange(8, dtype=np.float32).reshape(2, 4) ** 2)
+    program.write("dense1/weight", np.ones((4, 3), np.float32) * np.arange(4, dtype=np.float32)[:, None])
+    program.run()
+    assert (program.read("y") > 1).all()
 
 
 @pytest.mark.parametrize(
