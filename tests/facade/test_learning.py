@@ -1,6 +1,8 @@
 """Networks learn: success rates over many seeds, printed, and the same models next to torch's.
 
 pytest -m long -s tests/facade/test_learning.py          (the last four need torch)
+
+Rates, sizes and start limits were chosen on seeds from 0 on; what is printed and asked for is of seeds from 1000 on.
 """
 
 from collections.abc import Callable
@@ -67,23 +69,23 @@ def classifier(*hidden: int, optimizer: Callable[[], object], limit: float) -> C
 
 
 def test_xor() -> None:
-    rates("XOR 2-3-1", range(50), classifier(3, optimizer=lambda: Momentum(0.3), limit=1.0), bits(2), 800, 47)
+    rates("XOR 2-3-1", range(1000, 1050), classifier(3, optimizer=lambda: Momentum(0.3), limit=1.0), bits(2), 800, 47)
 
 
 def test_parity_8() -> None:
     build = classifier(32, optimizer=lambda: IRpropMinus(0.05), limit=1.0)
-    rates("parity-8 8-32-1", range(20), build, bits(8), 600, 19)
+    rates("parity-8 8-32-1", range(1000, 1020), build, bits(8), 600, 19)
 
 
 def test_two_spirals() -> None:
     build = classifier(64, 64, optimizer=lambda: AdamW(cosine(0.01, 2500)), limit=0.6)
-    rates("two spirals 2-64-64-1", range(10), build, spirals(), 2500, 9)
+    rates("two spirals 2-64-64-1", range(1000, 1010), build, spirals(), 2500, 9)
 
 
 def test_digits() -> None:
     (x, y), (x_test, y_test) = split_digits()
     scores = []
-    for seed in range(5):
+    for seed in range(1000, 1005):
         model = Model(Sequential([Dense(64, "relu"), Dense(10)]), optimizer=AdamW(0.003), seed=seed)
         model.fit(x, y, epochs=40, batch_size=32)
         scores.append(model.score(x_test, y_test))
@@ -109,7 +111,7 @@ def test_regression(kind: int, least: float) -> None:
     (x, y), (x_test, y_test) = friedman(kind, 800, 1), friedman(kind, 400, 2)
     centre, spread = y.mean(), y.std()
     scores = []
-    for seed in range(5):
+    for seed in range(1000, 1005):
         optimizer = AdamW(cosine(0.01, 200 * 25))
         model = Model(
             Sequential([Dense(32, "tanh"), Dense(32, "tanh"), Dense(1)]), loss="mse", optimizer=optimizer, seed=seed
@@ -214,7 +216,7 @@ def test_within_one_point_of_torch(name: str) -> None:
     torch.set_num_threads(1)
     train, test = split_digits()
     ours, theirs = [], []
-    for seed in range(3):
+    for seed in range(1000, 1003):
         model = Model(NETWORKS[name], optimizer=AdamW(0.003), seed=seed, input_shape=(64,))
         module = torch_twin(name, model.parameters)
         np.testing.assert_allclose(module(torch.tensor(test[0])).detach(), model.scores(test[0]), atol=1e-4)
