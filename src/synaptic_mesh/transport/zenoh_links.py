@@ -18,7 +18,6 @@ import queue
 import re
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import zenoh
@@ -27,6 +26,7 @@ from synaptic_mesh.base.errors import LocalError, PeerError, ResourceError
 from synaptic_mesh.base.ids import NetworkId, PeerId, short
 from synaptic_mesh.identity.certificates import peer_of_name_untrusted
 from synaptic_mesh.identity.envelope import HEADER_BYTES_MAX, PAYLOAD_BYTES_MAX
+from synaptic_mesh.transport.daemon_pool import DaemonPool
 from synaptic_mesh.transport.links import REPLY_BYTES_MAX, Frame, Receiver
 from synaptic_mesh.transport.zenoh_settings import (
     ZenohSettings,
@@ -75,7 +75,7 @@ class ZenohLinks:
         self._network = network
         self._inbox = _Inbox()
         self._outbox: queue.Queue[tuple[str, Frame] | None] = queue.Queue(OUTBOX_FRAMES_MAX)
-        self._bulk = ThreadPoolExecutor(BULK_THREADS, "mesh-bulk")
+        self._bulk = DaemonPool(BULK_THREADS, "mesh-bulk")
         self._sender = threading.Thread(target=self._send_all, name="mesh-send", daemon=True)
         self._session: Any = None
         self._declared: list[Any] = []
