@@ -29,8 +29,8 @@ PUPPETS = (Role.EQUIVOCATING, Role.WITHHOLDING, Role.SILENT, Role.GARBAGE, Role.
 ROLES = (
     *PUPPETS * 2,
     Role.EQUIVOCATING,
-    *(Role.AMNESIAC,) * 5,
-    *(Role.TWINS,) * 3,
+    *(Role.AMNESIAC,) * 8,
+    *(Role.TWINS,) * 4,
     *(Role.FORGETFUL,) * 4,
 )
 """Roles, as often as they are drawn: puppets have the habits of one another, so each of them is drawn less."""
