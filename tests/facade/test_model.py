@@ -194,6 +194,35 @@ def test_a_model_says_what_it_is() -> None:
     assert "<table>" in model._repr_html_()
 
 
+def test_few_rows_are_filled_up_with_rows_that_were_given() -> None:
+    def along(scope: Scope, x: Tensor) -> Tensor:
+        return Dense(3)(scope, x / (x * x).sum(-1).reshape(x.shape[0], 1))  # no answer for a row of zeros
+
+    model = Model(along, seed=1, input_shape=(4,))
+    assert (model.scores(X[:3]) == model.scores(X[:4])[:3]).all()
+
+
+def test_data_that_were_refused_teach_nothing() -> None:
+    model = classifier()
+    with pytest.raises(LocalError, match="y holds 90 classes"):
+        model.fit(X, np.arange(90))
+    with pytest.raises(LocalError, match="must be equal"):
+        model.fit(X[:, :2], Y[:5])
+    model.fit(X, Y)
+    assert set(model.predict(X)) <= set(CLASSES)
+
+
+def test_r2_is_the_mean_of_the_outputs() -> None:
+    model = Model(sequential(Dense(2)), loss="mse", seed=1)
+    values = X[:, :2] * np.float32([1, 100])
+    model.fit(X, values)
+    missed = ((values - model.predict(X)).astype(np.float64) ** 2).sum(0)
+    expected = 1 - missed / ((values - values.astype(np.float64).mean(0)) ** 2).sum(0)
+    assert model.score(X, values) == pytest.approx(expected.mean(), abs=1e-6)
+    with pytest.raises(LocalError, match="X has 90 rows and y has 5"):
+        model.score(X, values[:5])
+
+
 def fitted() -> Model:
     model = classifier()
     model.fit(X, Y)

@@ -41,6 +41,14 @@ def test_what_else_cannot_be_loaded(tmp_path: Path) -> None:
         model.save(tmp_path / "file" / "model")
 
 
+def test_labels_that_would_come_back_as_others_are_not_saved(tmp_path: Path) -> None:
+    for labels in (np.array([b"a", b"b", b"b", b"a"]), np.array([np.int64(1), np.int64(2)] * 2, object)):
+        model = Model(sequential(Dense(2)), seed=1)
+        model.fit(np.ones((4, 3)), labels)
+        with pytest.raises(LocalError, match="cannot be saved; train with labels that are text or numbers"):
+            model.save(tmp_path)
+
+
 def test_a_function_is_passed_again(tmp_path: Path) -> None:
     def network(scope, x):
         return Dense(2)(scope.child("only"), x)

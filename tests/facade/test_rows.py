@@ -68,6 +68,8 @@ def test_what_is_converted():
         ([[1, 2], [3]], "X of type list cannot be read as rows"),
         (np.array([["a"]]), "X row 1, position .* is 'a', which is not a number"),
         (np.array([1j]), "X holds complex numbers .complex128."),
+        (np.ma.masked_array([[1.0], [2.0]], mask=[[False], [True]]), "X has masked values; fill in or leave out"),
+        (np.array(["2020-01-01"], "M8[D]"), r"X holds times \(datetime64\[D\]\)"),
     ],
 )
 def test_what_is_refused(data, message):

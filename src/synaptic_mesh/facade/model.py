@@ -98,16 +98,40 @@ class Model:
                 f"epochs {epochs} and batch_size {batch_size} must be at least 1, validation_split {validation_split} "
                 "from 0 to below 1"
             )
+        known = self.session.is_begun, self.classes_, self.columns
+        try:
+            data, held_out = self._data(
+                X, y, batch_size, class_weight, sample_weight, validation_split, validation_data
+            )
+        except LocalError:
+            self._forget(*known)
+            raise
+        return self._train(data, held_out, epochs, callbacks, shuffle, verbose)
+
+    def _data(
+        self,
+        X: Data,
+        y: Data,
+        batch_size: int,
+        class_weight: Any,
+        sample_weight: Data,
+        validation_split: float,
+        validation_data: Any,
+    ) -> tuple[Batches, tuple[F32, Array] | None]:
         rows = self._rows(X, is_fit=True)
         targets = self._targets(y, len(rows.values), is_fit=True)
         weights = self._weights(targets, class_weight, sample_weight)
         data = Batches(rows.values, targets, weights, batch_size)
-        held_out: tuple[F32, Array] | None = None
         if validation_data is not None:
-            held_out = (self._rows(validation_data[0]).values, self._targets(validation_data[1]))
-        elif validation_split:
-            data, held_out = data.split(validation_split)
-        return self._train(data, held_out, epochs, callbacks, shuffle, verbose)
+            seen = self._rows(validation_data[0])
+            return data, (seen.values, self._targets(validation_data[1], len(seen.values)))
+        return data.split(validation_split) if validation_split else (data, None)
+
+    def _forget(self, was_begun: bool, classes: Array | None, columns: tuple[str, ...] | None) -> None:
+        """Data that were refused teach nothing: not their shape, not their labels, not their columns."""
+        self.classes_, self.columns = classes, columns
+        if not was_begun:
+            self.session.forget()
 
     def _train(
         self,
@@ -183,18 +207,17 @@ class Model:
         return self._judge(self._rows(X).values, self._targets(y))
 
     def score(self, X: Data, y: Data) -> float:
-        """Return accuracy for classes, else R2, as scikit-learn does."""
+        """Return accuracy for classes, else R2 (the mean of the outputs' where there are several), as scikit-learn."""
         if self.loss.name in ("cross_entropy", "binary_cross_entropy"):
             found = self._rows(X).values
-            expected = self._targets(y)
+            expected = self._targets(y, len(found))
             scores, _ = self._answer(found)
             hit = scores.argmax(axis=-1) == expected if self.loss.is_class else (scores > 0) == (expected > 0.5)
             return float(np.count_nonzero(hit)) / int(np.size(hit))
-        values = self._forward(X)[1].astype(np.float64).reshape(-1)
-        actual = as_array(y, "y").astype(np.float64).reshape(-1)
-        spread = math.fsum(((actual - math.fsum(actual) / len(actual)) ** 2).tolist())
-        missed = math.fsum(((actual - values) ** 2).tolist())
-        return 1.0 - missed / spread if spread else math.nan
+        values = self._forward(X)[1].astype(np.float64)
+        actual = self._targets(y, len(values)).astype(np.float64)
+        shares = [determination(a, v) for a, v in zip(columns_of(actual), columns_of(values), strict=True)]
+        return math.fsum(shares) / len(shares)
 
     # --- inside
 
@@ -329,6 +352,19 @@ def default_metrics(loss: str) -> tuple[str, ...]:
     if loss in ("cross_entropy", "binary_cross_entropy"):
         return ("accuracy",)
     return () if loss == "mae" else ("mae",)
+
+
+def columns_of(values: Array) -> Array:
+    """Return one line for each output of a row: (outputs, rows)."""
+    return values.reshape(len(values), -1).T
+
+
+def determination(actual: Array, values: Array) -> float:
+    """Return R2 = 1 - sum (a - v)^2 / sum (a - mean a)^2; NaN where nothing varies."""
+    center = math.fsum(actual.tolist()) / len(actual)
+    spread = math.fsum(((actual - center) ** 2).tolist())
+    missed = math.fsum(((actual - values) ** 2).tolist())
+    return 1.0 - missed / spread if spread else math.nan
 
 
 def cached_backend(backend: str | Backend) -> Backend:

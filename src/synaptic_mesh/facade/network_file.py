@@ -165,6 +165,7 @@ def _check_shapes(file: Path, model: Model, values: dict[str, Array]) -> None:
 
 def _describe(model: Model, integers: dict[str, Integers]) -> Description:
     classes = model.classes_
+    _check_labels(classes)
     return Description(
         schema=SCHEMA,
         network=encode_network(model.network),
@@ -179,6 +180,18 @@ def _describe(model: Model, integers: dict[str, Integers]) -> Description:
         epochs_done=model.epochs_done,
         integers=integers,
     )
+
+
+def _check_labels(classes: Array | None) -> None:
+    """Raise LocalError for labels that JSON would not give back as they are."""
+    if classes is None or classes.dtype.kind in "biufUM":
+        return
+    for label in classes.tolist():
+        if classes.dtype.kind != "O" or type(label) not in (str, int, float, bool):
+            raise LocalError(
+                f"label {label!r} of type {type(label).__name__} cannot be saved; train with labels that are text or "
+                "numbers"
+            )
 
 
 def _digest(text: str, floats: dict[str, F32]) -> str:

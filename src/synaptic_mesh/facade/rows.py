@@ -34,8 +34,10 @@ def as_rows(data: Any, name: str = "X") -> Rows:
 
 def as_array(data: Any, name: str) -> Array:
     """Return the object's values as a NumPy array of any dtype, sharing memory where it can. Raises LocalError."""
+    if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
+        raise LocalError(f"{name} has masked values; fill in or leave out missing values")
     if isinstance(data, np.ndarray):
-        return data
+        return np.asarray(data)
     try:
         if hasattr(data, "column_names") and hasattr(data, "column"):  # an Arrow table or record batch
             return np.column_stack([np.asarray(data.column(i)) for i in range(len(data.column_names))])
@@ -94,6 +96,8 @@ def _numbers(raw: Array, name: str, columns: tuple[str, ...] | None) -> Array:
     """Objects that are numbers after all, as frames of mixed types give them."""
     if raw.dtype.kind == "c":
         raise LocalError(f"{name} holds complex numbers ({raw.dtype}); give their parts as columns")
+    if raw.dtype.kind in "mM":
+        raise LocalError(f"{name} holds times ({raw.dtype}), whose unit is not a scale; turn them into numbers first")
     try:
         return raw.astype(np.float64)
     except (TypeError, ValueError):

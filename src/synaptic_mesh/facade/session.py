@@ -55,6 +55,13 @@ class Session:
         self.row, self.shape = row, shape
         self._values = {**initial_values(shape.parameters, self.seed), **shape.state, **(values or {})}
 
+    def forget(self) -> None:
+        """Return to where no row has been seen."""
+        self.row, self.shape, self._values = (), None, {}
+        self._live = None
+        self._steps.clear()
+        self._forwards.clear()
+
     def scores_shape(self, rows: int) -> tuple[int, ...]:
         """Return the shape of the scores of so many rows."""
         if self.shape is None:
@@ -160,9 +167,8 @@ class Session:
 
 
 def _padded(rows: Array, size: int) -> Array:
-    """Fill up with zeros, whose answers are cut off."""
+    """Fill up with the last row, whose further answers are cut off. Zeros would be rows that nobody gave: a network
+    that divides by a row's length has no answer for them, and the whole run would be invalid."""
     if len(rows) == size:
         return np.ascontiguousarray(rows)
-    full = np.zeros((size, *rows.shape[1:]), rows.dtype)
-    full[: len(rows)] = rows
-    return full
+    return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
