@@ -145,6 +145,25 @@ def test_torch_modules_predict_the_same(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_torch_modules_with_settings_predict_the_same() -> None:
+    torch = pytest.importorskip("torch")
+    from torch import nn
+
+    torch.manual_seed(0)
+    x = torch.randn(5, 4, 6)
+    settings = [nn.Softplus(2.0, 0.5), nn.GroupNorm(2, 4), nn.PReLU(4), nn.CELU(0.7), nn.SELU(), nn.ReLU6(), nn.GLU(1)]
+    for module in (*settings, nn.ELU(0.3), nn.Hardsigmoid(), nn.LogSigmoid(), nn.LeakyReLU(0.3)):
+        expected = module(x).detach().numpy()
+        np.testing.assert_allclose(from_torch(module, x[:2], loss="mse").scores(x), expected, rtol=0, atol=1e-5)
+    with pytest.raises(LocalError, match="a mean with divisor_override is not computed"):
+        from_torch(nn.AvgPool2d(2, divisor_override=3), torch.randn(2, 1, 4, 4))
+    with pytest.raises(LocalError, match=r"not a torch\.nn\.Module"):
+        from_torch(abs, x)
+    with pytest.raises(LocalError, match="holds no rows"):
+        from_torch(settings[0], x[:0])
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_scikit_learn_models_predict_the_same() -> None:
     convert = pytest.importorskip("skl2onnx")
     from sklearn.datasets import load_diabetes, load_iris

@@ -15,24 +15,10 @@ from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.trace import Tensor
 from synaptic_mesh.interchange.parameter_names import parameter_name
 from synaptic_mesh.interchange.row_chunks import in_chunks
+from synaptic_mesh.interchange.torch_aliases import Reference, TorchNode, check_aliases
 from synaptic_mesh.interchange.torch_operators import TORCH_OPERATORS, TorchCall
 from synaptic_mesh.models.initial_values import Given
 from synaptic_mesh.models.scope import Scope
-
-
-class TorchNode(msgspec.Struct, frozen=True, eq=False):
-    """One operator: its arguments hold Reference where another node's value stands."""
-
-    name: str
-    op: str
-    arguments: tuple[Any, ...]
-    keywords: dict[str, Any]
-
-
-class Reference(msgspec.Struct, frozen=True):
-    """The value of a node or input."""
-
-    name: str
 
 
 class TorchNetwork(msgspec.Struct, frozen=True, eq=False):
@@ -79,7 +65,9 @@ def torch_network(module: torch.nn.Module, example: Any) -> TorchNetwork:
     The module is read as it predicts (in eval mode); batch norm uses its running statistics. Raises LocalError when
     torch cannot export it, or naming the first operator that is not supported.
     """
-    rows = example if isinstance(example, torch.Tensor) else torch.as_tensor(np.asarray(example))
+    if not isinstance(module, torch.nn.Module):
+        raise LocalError(f"{module!r} is {type(module).__name__}, not a torch.nn.Module")
+    rows = _rows(example)
     was_training = module.training
     module.eval()
     try:
@@ -91,6 +79,16 @@ def torch_network(module: torch.nn.Module, example: Any) -> TorchNetwork:
     finally:
         module.train(was_training)
     return _read(program, len(several))
+
+
+def _rows(example: Any) -> Any:
+    try:
+        rows = example if isinstance(example, torch.Tensor) else torch.as_tensor(np.asarray(example))
+    except TypeError:
+        rows = torch.zeros(())
+    if not rows.ndim or not len(rows):
+        raise LocalError(f"example of type {type(example).__name__} holds no rows; give some as the module takes them")
+    return rows
 
 
 def _read(program: Any, rows: int) -> TorchNetwork:
@@ -105,6 +103,7 @@ def _read(program: Any, rows: int) -> TorchNetwork:
     unknown = [node for node in nodes if node.op not in TORCH_OPERATORS]
     if unknown:
         raise LocalError(f"torch operator {unknown[0].op} (node {unknown[0].name!r}) is not supported")
+    check_aliases(nodes, result)
     held = {**program.state_dict, **program.constants}
     parameters = {
         place: (_parameter_name(name), _array(held[name])) for place, name in signature.inputs_to_parameters.items()

@@ -109,6 +109,8 @@ def _pool(is_max: bool, count: int) -> Handler:
                 call.tensor(), kernel, stride=_spread(stride, count), padding=sides, dilation=gaps,
                 ceil_mode=bool(mode),
             )  # fmt: skip
+        if call.get(6, None, "divisor_override") is not None:
+            raise LocalError("a mean with divisor_override is not computed")
         return pooling.average_pool(
             call.tensor(), kernel, stride=_spread(stride, count), padding=sides,
             ceil_mode=bool(mode), count_include_pad=bool(call.get(5, True, "count_include_pad")),
@@ -145,8 +147,9 @@ def _layer_norm(call: TorchCall) -> Tensor:
 
 def _group_norm(call: TorchCall) -> Tensor:
     x = call.tensor()
-    scale = call.get(2) or x.builder.constant(1.0, (x.shape[1],))
-    shift = call.get(3) or x.builder.constant(0.0, (x.shape[1],))
+    scale, shift = call.get(2, None, "weight"), call.get(3, None, "bias")
+    scale = x.builder.constant(1.0, (x.shape[1],)) if scale is None else scale
+    shift = x.builder.constant(0.0, (x.shape[1],)) if shift is None else shift
     return normalization.group_norm(x, call.get(1), scale, shift, epsilon=call.get(4, 1e-5, "eps"))
 
 
@@ -275,12 +278,33 @@ def _gelu(call: TorchCall) -> Tensor:
     return activations.gelu_tanh(call.tensor()) if is_tanh else activations.gelu(call.tensor())
 
 
+def _softplus(call: TorchCall) -> Tensor:
+    """log(1 + e^(beta x)) / beta, and x itself where beta x is over the threshold."""
+    x, beta, most = call.tensor(), call.get(1, 1.0, "beta"), call.get(2, 20.0, "threshold")
+    scaled = x if beta == 1 else x * float(beta)
+    soft = activations.softplus(scaled)
+    return where(scaled > float(most), x, soft if beta == 1 else soft / float(beta))
+
+
+def _elu(call: TorchCall) -> Tensor:
+    if call.get(2, 1, "scale") != 1 or call.get(3, 1, "input_scale") != 1:
+        raise LocalError("elu with scale or input_scale is not computed")
+    return activations.elu(call.tensor(), call.get(1, 1.0, "alpha"))
+
+
+def _prelu(call: TorchCall) -> Tensor:
+    x, slope = call.tensor(), call.tensor(1)
+    return activations.prelu(x, slope.reshape(1, slope.shape[0], *(1,) * (len(x.shape) - 2)))
+
+
 def _power(call: TorchCall) -> Tensor:
     found: Tensor = call.get(0) ** call.get(1)
     return found
 
 
 def _addmm(call: TorchCall) -> Tensor:
+    if call.get(3, 1, "beta") != 1 or call.get(4, 1, "alpha") != 1:
+        raise LocalError("addmm with beta or alpha is not computed")
     return call.tensor(1) @ call.tensor(2) + call.tensor(0)
 
 
@@ -363,14 +387,21 @@ _ATEN: dict[str, Handler] = {
     "group_norm.default": _group_norm,
     "relu.default": _one(relu),
     "relu_.default": _one(relu),
-    "leaky_relu.default": lambda call: activations.leaky_relu(call.tensor(), call.get(1, 0.01)),
-    "elu.default": lambda call: activations.elu(call.tensor(), call.get(1, 1.0)),
+    "leaky_relu.default": lambda call: activations.leaky_relu(call.tensor(), call.get(1, 0.01, "negative_slope")),
+    "elu.default": _elu,
+    "celu.default": lambda call: activations.celu(call.tensor(), call.get(1, 1.0, "alpha")),
+    "selu.default": _one(activations.selu),
+    "relu6.default": _one(activations.relu6),
+    "glu.default": lambda call: activations.glu(call.tensor(), call.get(1, -1, "dim")),
+    "prelu.default": _prelu,
+    "hardsigmoid.default": _one(activations.hard_sigmoid),
+    "log_sigmoid.default": _one(lambda x: -activations.softplus(-x)),
     "gelu.default": _gelu,
     "silu.default": _one(activations.silu),
     "mish.default": _one(activations.mish),
     "hardswish.default": _one(activations.hard_swish),
     "hardtanh.default": lambda call: elementwise.clip(call.tensor(), call.get(1, -1.0), call.get(2, 1.0)),
-    "softplus.default": _one(activations.softplus),
+    "softplus.default": _softplus,
     "tanh.default": _one(tanh),
     "sigmoid.default": _one(sigmoid),
     "exp.default": _one(exp),
