@@ -97,6 +97,57 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         from_torch(None, None)
 
 
+def onnx_model(nodes, rows, answers, values):
+    """A model of opset 17 from "x" to "y"; nodes are (operator, inputs, output, attributes)."""
+    onnx = pytest.importorskip("onnx")
+    made = [onnx.helper.make_node(op, inputs, [output], **attributes) for op, inputs, output, attributes in nodes]
+    kept = [onnx.numpy_helper.from_array(value, name) for name, value in values.items()]
+    ends = [onnx.helper.make_tensor_value_info(n, 1, s) for n, s in (("x", rows), ("y", answers))]
+    graph = onnx.helper.make_graph(made, "graph", ends[:1], ends[1:], initializer=kept)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+
+
+def test_onnx_names_that_differ_in_odd_characters_are_different_tensors() -> None:
+    values = {"w:1": np.float32([1, 2]), "w 1": np.float32([3, 5])}
+    nodes = [("Mul", ["x", "w:1"], "t", {}), ("Add", ["t", "w 1"], "y", {})]
+    model = from_onnx(onnx_model(nodes, [None, 2], [None, 2], values), loss="mse")
+    assert model.scores(np.ones((3, 2))).tolist() == [[4, 7]] * 3
+
+
+def test_onnx_models_for_a_fixed_number_of_rows_take_any() -> None:
+    x = np.arange(20, dtype=np.float32).reshape(5, 2, 2)
+    nodes = [("Reshape", ["x", "shape"], "y", {})]
+    model = from_onnx(onnx_model(nodes, [2, 2, 2], [2, 4], {"shape": np.array([2, -1])}), loss="mse")
+    assert (model.scores(x) == x.reshape(5, 4)).all()
+    with pytest.raises(LocalError, match=r"turns \(1, 4\) into \(4, 1\); answers come row by row"):
+        from_onnx(onnx_model([("Transpose", ["x"], "y", {})], [None, 4], [4, None], {}))
+
+
+def test_onnx_activations_by_name() -> None:
+    weights = {"w": np.ones((1, 1, 2), np.float32), "r": np.zeros((1, 1, 1), np.float32)}
+    nodes = [
+        ("Transpose", ["x"], "steps", {"perm": [1, 0, 2]}),
+        ("RNN", ["steps", "w", "r"], "found", {"hidden_size": 1, "activations": ["Relu"]}),
+        ("Transpose", ["found"], "y", {"perm": [2, 0, 1, 3]}),
+    ]
+    model = from_onnx(onnx_model(nodes, [None, 1, 2], [None, 1, 1, 1], weights), loss="mse")
+    assert model.scores(np.float32([[[1, 2]], [[-1, -2]]])).reshape(-1).tolist() == [3, 0]
+
+
+def test_onnx_sources_that_cannot_be_read(tmp_path: Path) -> None:
+    proto = onnx_model([("Mul", ["x", "w"], "y", {})], [None, 2], [None, 2], {"w": np.ones(2, np.float32)})
+    with pytest.raises(LocalError, match="output 1 is not among the model's 1"):
+        from_onnx(proto, output=1)
+    with pytest.raises(LocalError, match="a path, bytes or a ModelProto, not int"):
+        from_onnx(7)
+    onnx = pytest.importorskip("onnx")
+    onnx.save(proto, tmp_path / "m.onnx", save_as_external_data=True, location="m.bin", size_threshold=0)
+    assert from_onnx(tmp_path / "m.onnx").scores(np.ones((1, 2))).tolist() == [[1, 1]]
+    (tmp_path / "m.bin").unlink()
+    with pytest.raises(LocalError, match="keeps tensors in a file beside it, which cannot be read"):
+        from_onnx(tmp_path / "m.onnx")
+
+
 def torch_modules():
     from torch import nn
 

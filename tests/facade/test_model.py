@@ -251,6 +251,8 @@ def fitted() -> Model:
         (lambda: fitted().predict(X[:, :3]), r"X has rows of shape \(3,\), the model takes \(4,\)"),
         (lambda: fitted().evaluate(X, np.full(90, "dog")), "label .*'dog'.* is not among the model's classes ant, bee"),
         (lambda: fitted().set_values({"dense0/bias": np.zeros(2)}), r"'dense0/bias' of shape \(2,\) does not fit"),
+        (lambda: Model(lambda _, x: x.transpose(1, 0), input_shape=(2,)), r"turns \(1, 2\) into \(2, 1\)"),
+        (lambda: Model(lambda *_: None, input_shape=(2,)), "the network returns NoneType and no tensor"),
         (lambda: Model(sequential(Dense(3, "rely")), input_shape=(2,)), "dense0: activation 'rely' is not known"),
     ],
 )

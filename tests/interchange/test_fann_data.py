@@ -49,3 +49,16 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
         write_fann_data(tmp_path / "a.data", np.zeros((2, 3), np.float32), np.zeros((1, 3), np.float32))
     with pytest.raises(ResourceError, match="cannot write"):
         write_fann_data(tmp_path / "no" / "a.data", np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32))
+
+
+def test_what_is_not_written(tmp_path: Path) -> None:
+    write_fann_data(tmp_path / "list.data", [[1, 2]], [[3]])
+    assert (tmp_path / "list.data").read_text() == "1 2 1\n1 2\n3\n"
+    for x, message in (
+        ([[1, float("nan")]], r"at \(1, 2\), counted"),
+        ([[1, 1e39]], "finite"),
+        ([["a"]], "no numbers"),
+    ):
+        with pytest.raises(LocalError, match=message):
+            write_fann_data(tmp_path / "bad.data", x, [[3]])
+    assert not (tmp_path / "bad.data").exists()

@@ -7,6 +7,7 @@ the outputs of row 1
 """
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -60,14 +61,27 @@ def parse_fann_data(text: str, source: str) -> FannData:
     return FannData(np.ascontiguousarray(table[:, :inputs]), np.ascontiguousarray(table[:, inputs:]))
 
 
-def write_fann_data(path: Path | str, x: F32, y: F32) -> None:
-    """Write rows as libfann reads them. Raises LocalError for shapes that do not fit, ResourceError."""
+def write_fann_data(path: Path | str, x: Any, y: Any) -> None:
+    """Write rows as libfann reads them. Raises LocalError for shapes or values that do not fit, ResourceError."""
+    x, y = _finite(x, "x"), _finite(y, "y")
     if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or 0 in (*x.shape, *y.shape):
         raise LocalError(f"FANN data take x (rows, inputs) and y (rows, outputs), not {x.shape} and {y.shape}")
     lines = [f"{len(x)} {x.shape[1]} {y.shape[1]}"]
     for inputs, outputs in zip(x, y, strict=True):
         lines += [" ".join(f"{float(v):.9g}" for v in inputs), " ".join(f"{float(v):.9g}" for v in outputs)]
     write_text(Path(path), "\n".join(lines) + "\n")
+
+
+def _finite(values: Any, name: str) -> F32:
+    try:
+        with np.errstate(over="ignore"):
+            found = np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise LocalError(f"{name} of FANN data holds no numbers: {error}") from None
+    if not np.isfinite(found).all():
+        place = ", ".join(str(i + 1) for i in np.argwhere(~np.isfinite(found))[0])
+        raise LocalError(f"{name} of FANN data has no finite 32-bit float at ({place}), counted from 1")
+    return found
 
 
 def write_text(path: Path, text: str) -> None:

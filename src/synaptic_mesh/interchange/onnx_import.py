@@ -19,7 +19,7 @@ from synaptic_mesh.interchange.onnx_operators import (
     trace_model,
 )
 from synaptic_mesh.interchange.onnx_values import NeedStatic, Value
-from synaptic_mesh.interchange.parameter_names import parameter_name
+from synaptic_mesh.interchange.parameter_names import parameter_names
 from synaptic_mesh.interchange.row_chunks import in_chunks
 from synaptic_mesh.models.initial_values import Given
 from synaptic_mesh.models.scope import Scope
@@ -45,18 +45,25 @@ class OnnxNetwork(msgspec.Struct, frozen=True, eq=False):
         if rows is None or rows == x.shape[0]:
             return self._trace(scope, x)
         try:
-            return self._trace(scope, x)
+            found = self._trace(scope, x)
         except LocalError:  # shapes inside hold the number of rows that the model was exported for
             return in_chunks(x, rows, lambda part: self._trace(scope, part))
+        if found.shape[:1] == x.shape[:1]:
+            return found
+        return in_chunks(x, rows, lambda part: self._trace(scope, part))
 
     def _trace(self, scope: Scope, x: Tensor) -> Tensor:
         (entry,) = self.model.inputs
         fixed = fixed_names(self.model)
         values = {entry.name: Value("float32", tensor=x, source=entry.name)}
-        for name, array in self.model.initializers.items():
-            if array.dtype == np.float32 and array.size > 1 and name not in fixed:
-                tensor = scope.parameter(parameter_name(name), array.shape, Given(array))
-                values[name] = Value("float32", array=array, tensor=tensor)
+        trained = {
+            name: array
+            for name, array in self.model.initializers.items()
+            if array.dtype == np.float32 and array.size > 1 and name not in fixed
+        }
+        for name, ours in parameter_names(trained).items():
+            tensor = scope.parameter(ours, trained[name].shape, Given(trained[name]))
+            values[name] = Value("float32", array=trained[name], tensor=tensor)
         try:
             found = trace_model(scope.builder, self.model, values)[self.output]
         except NeedStatic as need:
@@ -81,6 +88,8 @@ def onnx_network(source: Path | str | bytes | onnx.ModelProto, *, output: int = 
     if len(record.inputs) != 1 or record.inputs[0].kind != "float32":
         have = ", ".join(f"{entry.name} {entry.kind}" for entry in record.inputs)
         raise LocalError(f"a network has one float32 input, the model has {have or 'none'}")
+    if not 0 <= output < len(record.outputs):
+        raise LocalError(f"output {output} is not among the model's {len(record.outputs)}, counted from 0")
     return OnnxNetwork(record, output)
 
 
@@ -112,6 +121,8 @@ def _proto(source: Path | str | bytes | onnx.ModelProto) -> onnx.ModelProto:
         return source
     if isinstance(source, bytes):
         return _parse(source, "the model")
+    if not isinstance(source, str | Path):
+        raise LocalError(f"an ONNX model is a path, bytes or a ModelProto, not {type(source).__name__}")
     path = Path(source)
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
@@ -121,7 +132,10 @@ def _proto(source: Path | str | bytes | onnx.ModelProto) -> onnx.ModelProto:
         raise LocalError(f"cannot read {path}: {error.strerror}") from None
     proto = _parse(data, str(path))
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer):
-        onnx.external_data_helper.load_external_data_for_model(proto, str(path.parent))
+        try:
+            onnx.external_data_helper.load_external_data_for_model(proto, str(path.parent))
+        except (OSError, ValueError, onnx.checker.ValidationError) as error:
+            raise LocalError(f"{path} keeps tensors in a file beside it, which cannot be read: {error}") from None
     return proto
 
 
@@ -175,4 +189,6 @@ def _attribute(attribute: onnx.AttributeProto) -> Any:
         return _array(value)
     if isinstance(value, bytes):
         return value.decode(errors="replace")
+    if attribute.type == onnx.AttributeProto.STRINGS:
+        return [each.decode(errors="replace") for each in value]
     return list(value) if attribute.type in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS) else value

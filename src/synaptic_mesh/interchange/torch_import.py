@@ -13,7 +13,7 @@ import torch
 from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.trace import Tensor
-from synaptic_mesh.interchange.parameter_names import parameter_name
+from synaptic_mesh.interchange.parameter_names import parameter_names
 from synaptic_mesh.interchange.row_chunks import in_chunks
 from synaptic_mesh.interchange.torch_aliases import Reference, TorchNode, check_aliases
 from synaptic_mesh.interchange.torch_operators import TORCH_OPERATORS, TorchCall
@@ -105,8 +105,10 @@ def _read(program: Any, rows: int) -> TorchNetwork:
         raise LocalError(f"torch operator {unknown[0].op} (node {unknown[0].name!r}) is not supported")
     check_aliases(nodes, result)
     held = {**program.state_dict, **program.constants}
+    ours = parameter_names(name.replace(".", "/") for name in signature.inputs_to_parameters.values())
     parameters = {
-        place: (_parameter_name(name), _array(held[name])) for place, name in signature.inputs_to_parameters.items()
+        place: (ours[name.replace(".", "/")], _array(held[name]))
+        for place, name in signature.inputs_to_parameters.items()
     }
     constants = {place: _array(held[name]) for place, name in signature.inputs_to_buffers.items()}
     lifted = signature.inputs_to_lifted_tensor_constants
@@ -140,7 +142,3 @@ def _resolved(value: Any, values: dict[str, Any]) -> Any:
 def _array(tensor: Any) -> Array:
     found: Array = tensor.detach().cpu().numpy()
     return np.ascontiguousarray(found, dtype=np.float32 if found.dtype.kind == "f" else np.int32)
-
-
-def _parameter_name(name: str) -> str:
-    return parameter_name(name.replace(".", "/"))

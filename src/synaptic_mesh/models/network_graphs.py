@@ -59,7 +59,7 @@ def network_step(
     scope = Scope(builder, is_training=True, seed=seed)
     rows, targets = builder.input("x", x), builder.input("y", y)
     weights = builder.input("weight", f32(x.shape[0])) if weighted else None
-    scores = network(scope, rows)
+    scores = _scores(network, scope, rows)
     total = total_loss(loss.rows(scores, targets), weights)
     record = scope.record
     check_parameters(record)
@@ -82,7 +82,7 @@ def network_forward(
     """Return the graph of answers for x; with targets y instead "loss" and metrics of each row."""
     builder = Builder()
     scope = Scope(builder)
-    scores = network(scope, builder.input("x", x))
+    scores = _scores(network, scope, builder.input("x", x))
     outputs: dict[str, Tensor] = {SCORES: scores}
     if y is None:
         outputs[READING] = loss.read(scores)
@@ -98,6 +98,16 @@ def network_forward(
 def initial_values(parameters: Mapping[str, Parameter], seed: int | bytes) -> dict[str, Array]:
     """Return every parameter's values before the first step."""
     return {name: parameter.initializer(seed, name, parameter.shape) for name, parameter in parameters.items()}
+
+
+def _scores(network: Network, scope: Scope, x: Tensor) -> Tensor:
+    """Raises LocalError unless there is one answer for each row."""
+    found = network(scope, x)
+    if not isinstance(found, Tensor):
+        raise LocalError(f"the network returns {type(found).__name__} and no tensor")
+    if found.shape[:1] != x.shape[:1]:
+        raise LocalError(f"the network turns {x.shape} into {found.shape}; answers come row by row, rows first")
+    return found
 
 
 def check_parameters(record: Record) -> None:
