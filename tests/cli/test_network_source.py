@@ -1,5 +1,6 @@
 """A Python file given to --model."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,15 @@ def test_a_file_defines_layers(text: str, tmp_path: Path) -> None:
     assert model_specification(str(tmp_path / "net.py"), 3, 2) == expected
 
 
+def test_a_file_may_import_its_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "widths_of_this_test.py").write_text("FIRST = 8\n")
+    text = "import widths_of_this_test as w\nnetwork = sm.Sequential([sm.Dense(w.FIRST, 'relu'), sm.Dense(2)])"
+    (tmp_path / "net.py").write_text(HEAD + text)
+    before = list(sys.path)
+    assert model_specification(str(tmp_path / "net.py"), 3, 2) == Layered(Sequential((Dense(8, "relu"), Dense(2)))).spec
+    assert sys.path == before
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -37,7 +47,9 @@ def test_a_file_defines_layers(text: str, tmp_path: Path) -> None:
         ("def network(features, outputs):\n    return 3", r"net\.py must define network"),
         ("network = 1 / 0", r"net\.py line 2: ZeroDivisionError: division by zero"),
         ("network = sm.Sequential([])", r"net\.py: Sequential of 0 layers"),
-        ("network = (", r"net\.py line 0: SyntaxError"),
+        ("network = (", r"net\.py line 2: SyntaxError"),
+        ("network = lambda features: 3", r"net\.py: TypeError: .*takes 1 positional argument"),
+        ("import sys\nsys.exit('no')", r"net\.py line 3: SystemExit: no"),
     ],
 )
 def test_what_is_in_no_file(text: str, message: str, tmp_path: Path) -> None:

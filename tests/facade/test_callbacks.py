@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.base.errors import LocalError, ResourceError
 from synaptic_mesh.engine.optimizers import SGD
 from synaptic_mesh.engine.schedules import warm_up
 from synaptic_mesh.facade.callbacks import (
@@ -111,3 +111,8 @@ def test_an_unknown_figure_is_named():
         regressor().fit(X, X, callbacks=[EarlyStopping()])
     with pytest.raises(LocalError, match="mode 'best' is not known"):
         EarlyStopping(mode="best")
+
+
+def test_a_log_that_cannot_be_written_is_one_sentence(tmp_path):
+    with pytest.raises(ResourceError, match=r"cannot write .*log\.csv: No such file or directory"):
+        regressor().fit(X, X, callbacks=[CSVLogger(tmp_path / "none" / "log.csv")])

@@ -11,6 +11,7 @@ from synaptic_mesh.engine.optimizers import SGD, AdamW
 from synaptic_mesh.engine.schedules import cosine
 from synaptic_mesh.engine.trace import Tensor
 from synaptic_mesh.facade.batches import row_order
+from synaptic_mesh.facade.callbacks import EarlyStopping
 from synaptic_mesh.facade.model import Model
 from synaptic_mesh.models.layers.dense import Dense
 from synaptic_mesh.models.layers.dropout import Dropout
@@ -212,6 +213,22 @@ def test_data_that_were_refused_teach_nothing() -> None:
     assert set(model.predict(X)) <= set(CLASSES)
 
 
+def test_rows_of_weight_0_teach_nothing() -> None:
+    weight = np.ones(90, np.float32)
+    weight[30:60] = 0
+    some, few = classifier(), classifier()
+    some.fit(X, Y, sample_weight=weight, batch_size=30, shuffle=False)
+    kept = weight > 0
+    few.fit(X[kept], Y[kept], sample_weight=weight[kept], batch_size=30, shuffle=False)
+    assert (some.scores(X) == few.scores(X)).all()
+    assert some.history["loss"] == few.history["loss"]
+
+
+def test_settings_of_layers_may_be_numpys(tmp_path: Path) -> None:
+    model = Model(Sequential([Dense(np.int64(3)), Dropout(np.float32(0.5))]), input_shape=(4,))
+    assert Model.load(model.save(tmp_path)).network == model.network
+
+
 def test_r2_is_the_mean_of_the_outputs() -> None:
     model = Model(sequential(Dense(2)), loss="mse", seed=1)
     values = X[:, :2] * np.float32([1, 100])
@@ -251,6 +268,26 @@ def fitted() -> Model:
         (lambda: fitted().predict(X[:, :3]), r"X has rows of shape \(3,\), the model takes \(4,\)"),
         (lambda: fitted().evaluate(X, np.full(90, "dog")), "label .*'dog'.* is not among the model's classes ant, bee"),
         (lambda: fitted().set_values({"dense0/bias": np.zeros(2)}), r"'dense0/bias' of shape \(2,\) does not fit"),
+        (lambda: classifier().fit(X, Y, epochs=2.5), "epochs 2.5 and batch_size 32 must be whole numbers"),
+        (lambda: classifier().fit(X, Y, batch_size="8"), "batch_size '8' must be whole numbers"),
+        (lambda: classifier().fit(X, Y, validation_split="half"), "validation_split 'half' must be a number"),
+        (lambda: classifier().fit(X, Y, verbose="loud"), "verbose 'loud' is not known; choose one of auto, 0, 1, 2"),
+        (lambda: classifier().fit(X, Y, validation_data=(X, Y, X)), r"validation_data is \(X, y\), not tuple of 3"),
+        (lambda: classifier().fit(X, Y, validation_data=(X, Y[:5])), "X has 90 rows and y has 5"),
+        (lambda: classifier().fit(X, Y, callbacks=EarlyStopping()), "callbacks is EarlyStopping; give a list"),
+        (lambda: classifier().fit(X, Y, callbacks=[EarlyStopping]), "not an object of a class that derives from"),
+        (lambda: classifier().fit(X, Y, class_weight=[1, 2]), "class_weight is list; give a dictionary"),
+        (lambda: classifier().fit(X, Y, class_weight={"ant": None}), "class_weight 'ant': None needs a class"),
+        (lambda: classifier().fit(X, Y, sample_weight=np.zeros(90)), "every row has weight 0"),
+        (lambda: classifier().fit(X, [(1, 2), (3,)] * 45), "y of type list cannot be read as rows"),
+        (lambda: classifier(optimizer=SGD), "optimizer SGD is no optimizer; give a name such as 'adam'"),
+        (lambda: classifier(optimizer=ClipByGlobalNorm(SGD(float("nan")), 1.0)), "learning rate nan must be a finite"),
+        (lambda: classifier(optimizer=SGD(-1.0)), "learning rate -1.0 must be a finite number of at least 0"),
+        (lambda: classifier(input_shape=4), "input_shape 4 must be the extents of one row"),
+        (lambda: Model([Dense(3)]), r"the network is list; give Sequential\(\[...\]\)"),
+        (lambda: Sequential(Dense(3)), "Sequential takes a list of layers, as"),
+        (lambda: Sequential([Dense]), "Sequential layer 0 is .*Dense.*, which is no layer"),
+        (lambda: Sequential([Dense(3), Dense(2.0)]), "Sequential layer 1, Dense.*: Expected `int`, got `float`"),
         (lambda: Model(lambda _, x: x.transpose(1, 0), input_shape=(2,)), r"turns \(1, 2\) into \(2, 1\)"),
         (lambda: Model(lambda *_: None, input_shape=(2,)), "the network returns NoneType and no tensor"),
         (lambda: Model(sequential(Dense(3, "rely")), input_shape=(2,)), "dense0: activation 'rely' is not known"),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from synaptic_mesh.base.arrays import Array
-from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.base.errors import LocalError, ResourceError
 
 Figures = dict[str, float]
 
@@ -170,14 +170,17 @@ class CSVLogger(Callback):
         self._names = []
 
     def on_epoch_end(self, model: Trained, epoch: int, figures: Figures) -> None:
-        """Append the line, after a header the first time."""
+        """Append the line, after a header the first time. Raises ResourceError."""
         del model
         mode = "a" if self._names else "w"
-        with self.path.open(mode) as file:
-            if not self._names:
-                self._names = list(figures)
-                file.write(",".join(["epoch", *self._names]) + "\n")
-            file.write(",".join([str(epoch + 1), *(repr(figures[name]) for name in self._names)]) + "\n")
+        lines = [] if self._names else [",".join(["epoch", *figures])]
+        self._names = self._names or list(figures)
+        lines.append(",".join([str(epoch + 1), *(repr(figures[name]) for name in self._names)]))
+        try:
+            with self.path.open(mode) as file:
+                file.writelines(f"{line}\n" for line in lines)
+        except OSError as error:
+            raise ResourceError(f"cannot write {self.path}: {error.strerror}") from None
 
 
 class LambdaCallback(Callback):

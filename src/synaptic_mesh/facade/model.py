@@ -20,9 +20,10 @@ from synaptic_mesh.engine.optimizer_names import make_optimizer
 from synaptic_mesh.engine.optimizers import Optimizer
 from synaptic_mesh.facade.batches import Batches, row_order
 from synaptic_mesh.facade.callbacks import Callback
+from synaptic_mesh.facade.fit_settings import check_callbacks, check_fit, check_network, check_pair, check_row
 from synaptic_mesh.facade.history import History
 from synaptic_mesh.facade.progress import FitProgress
-from synaptic_mesh.facade.rate import rate_of, with_rate
+from synaptic_mesh.facade.rate import check_optimizer, rate_of, with_rate
 from synaptic_mesh.facade.rows import Rows, as_array, as_rows, check_columns
 from synaptic_mesh.facade.session import Session
 from synaptic_mesh.facade.summary import Summary, summarize
@@ -55,10 +56,12 @@ class Model:
         backend: str | Backend = "wasm",
         input_shape: Sequence[int] | None = None,
     ) -> None:
+        check_network(network)
         self.network = network
         self.loss = find_loss(loss)
         self.seed = seed
         chosen = make_optimizer(optimizer) if isinstance(optimizer, str) else optimizer
+        check_optimizer(chosen)
         figures = tuple(metrics) if metrics is not None else default_metrics(loss)
         self.session = Session(network, self.loss, chosen, figures, cached_backend(backend), seed)
         self.classes_: Array | None = None
@@ -67,7 +70,7 @@ class Model:
         self.stop_training = False
         self.history = History()
         if input_shape is not None:
-            self.session.begin(tuple(input_shape))
+            self.session.begin(check_row(input_shape))
 
     # --- training
 
@@ -93,11 +96,10 @@ class Model:
         "auto" a bar where there is a terminal. Raises LocalError in one sentence for data that do not fit and for a
         loss that is no longer finite.
         """
-        if epochs < 1 or batch_size < 1 or not 0 <= validation_split < 1:
-            raise LocalError(
-                f"epochs {epochs} and batch_size {batch_size} must be at least 1, validation_split {validation_split} "
-                "from 0 to below 1"
-            )
+        check_fit(epochs, batch_size, validation_split, verbose)
+        check_callbacks(callbacks)
+        if validation_data is not None:
+            check_pair(validation_data)
         known = self.session.is_begun, self.classes_, self.columns
         try:
             data, held_out = self._data(
@@ -167,8 +169,13 @@ class Model:
 
     def _epoch(self, data: Batches, shuffle: bool, progress: FitProgress) -> dict[str, float]:
         sums: dict[str, list[float]] = {}
+        rows = 0
         order = row_order(self.seed, self.epochs_done, len(data.x)) if shuffle else np.arange(len(data.x))
         for number, (x, y, weight) in enumerate(data.walk(order), 1):
+            progress.batch()
+            if weight is not None and not weight.any():
+                continue  # nothing to learn: a mean over rows of weight 0 is no number
+            rows += len(x)
             try:
                 figures = self.session.train(x, y, weight)
             except StepInvalid as error:
@@ -178,8 +185,7 @@ class Model:
                 ) from None
             for name, value in figures.items():
                 sums.setdefault(name, []).append(value * len(x))
-            progress.batch()
-        return {name: math.fsum(values) / len(data.x) for name, values in sums.items()}
+        return {name: math.fsum(values) / rows for name, values in sums.items()}
 
     # --- answers
 
@@ -303,7 +309,8 @@ class Model:
         return rows
 
     def _targets(self, y: Data, rows: int | None = None, is_fit: bool = False) -> Array:
-        count = len(as_array(y, "y")) if np.ndim(y) or hasattr(y, "__len__") else 0
+        found = as_array(y, "y")
+        count = len(found) if found.ndim else 0
         if rows is not None and count != rows:
             raise LocalError(f"X has {rows} rows and y has {count}; they must be equal")
         shape = self.session.scores_shape(count)
@@ -326,6 +333,8 @@ class Model:
             if given.shape != (len(targets),) or (given < 0).any():
                 raise LocalError(f"sample_weight of shape {given.shape} must be {len(targets)} numbers of at least 0")
             weights = given if weights is None else weights * given
+        if weights is not None and not weights.any():
+            raise LocalError("every row has weight 0, so there is nothing to learn from")
         return weights
 
     def _forward(self, X: Data) -> tuple[F32, F32]:

@@ -1,6 +1,10 @@
 """The learning rate of an optimizer, looked up and changed through whatever is wrapped around it."""
 
+import math
+from typing import Any
+
 import msgspec
+import numpy as np
 
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.gradient_rules import ClipByGlobalNorm, ClipByValue, WeightDecay
@@ -8,6 +12,22 @@ from synaptic_mesh.engine.optimizers import Optimizer
 from synaptic_mesh.engine.schedules import Schedule
 
 Wrapper = ClipByGlobalNorm | ClipByValue | WeightDecay
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Raise LocalError unless this is an optimizer whose rate, if it is a number, can be one."""
+    if isinstance(optimizer, type) or not hasattr(optimizer, "update"):
+        name = optimizer.__name__ if isinstance(optimizer, type) else repr(optimizer)
+        raise LocalError(
+            f"optimizer {name} is no optimizer; give a name such as 'adam', or an object such as Adam(0.01)"
+        )
+    while isinstance(optimizer, Wrapper):
+        optimizer = optimizer.optimizer
+    rate = getattr(optimizer, "learning_rate", None)
+    if rate is None or isinstance(rate, Schedule):
+        return
+    if not isinstance(rate, float | int | np.number) or not 0 <= rate < math.inf:
+        raise LocalError(f"learning rate {rate!r} must be a finite number of at least 0")
 
 
 def rate_of(optimizer: Optimizer) -> float:
@@ -27,7 +47,6 @@ def with_rate(optimizer: Optimizer, rate: float) -> Optimizer:
     if isinstance(optimizer, Wrapper):
         return msgspec.structs.replace(optimizer, optimizer=with_rate(optimizer.optimizer, rate))
     rate_of(optimizer)
-    if not rate >= 0:
-        raise LocalError(f"learning rate {rate} must be at least 0")
     changed: Optimizer = msgspec.structs.replace(optimizer, learning_rate=rate)  # type: ignore[type-var]
+    check_optimizer(changed)
     return changed

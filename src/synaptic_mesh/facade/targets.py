@@ -72,9 +72,12 @@ def class_weights(weights: Any, classes: Array, numbers: I32) -> F32:
         for index in range(len(classes)):
             table[index] = len(numbers) / (len(classes) * max(1, int((numbers == index).sum())))
     else:
+        if not isinstance(weights, dict):
+            raise LocalError(f"class_weight is {type(weights).__name__}; give a dictionary or 'balanced'")
         known = {label.item() if hasattr(label, "item") else label: index for index, label in enumerate(classes)}
-        for label, weight in dict(weights).items():
-            if label not in known or not (np.isfinite(weight) and weight >= 0):
+        for label, weight in weights.items():
+            is_weight = isinstance(weight, float | int | np.number) and 0 <= weight < np.inf
+            if label not in known or not is_weight:
                 raise LocalError(f"class_weight {label!r}: {weight} needs a class of y and a weight of at least 0")
             table[known[label]] = weight
     return np.ascontiguousarray(table[numbers], dtype=np.float32)

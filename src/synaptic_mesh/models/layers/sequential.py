@@ -1,6 +1,9 @@
 """One layer after the other, sums with a shortcut, and the union of all layers that a saved network can name."""
 
+from typing import Any
+
 import msgspec
+import numpy as np
 
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.trace import Tensor
@@ -25,9 +28,10 @@ class Sequential(msgspec.Struct, frozen=True, tag="sequential"):
     layers: tuple["AnyLayer", ...]
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.layers) <= LAYERS_MAX:
-            raise LocalError(f"Sequential of {len(self.layers)} layers must have 1 to {LAYERS_MAX}")
-        msgspec.structs.force_setattr(self, "layers", tuple(self.layers))  # a list is what most people write
+        layers = checked_layers("Sequential", self.layers)
+        if not 1 <= len(layers) <= LAYERS_MAX:
+            raise LocalError(f"Sequential of {len(layers)} layers must have 1 to {LAYERS_MAX}")
+        msgspec.structs.force_setattr(self, "layers", layers)
 
     def __call__(self, scope: Scope, x: Tensor) -> Tensor:
         """Raises LocalError naming the layer that x does not fit."""
@@ -40,7 +44,7 @@ class Residual(msgspec.Struct, frozen=True, tag="residual"):
     layers: tuple["AnyLayer", ...]
 
     def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "layers", tuple(self.layers))
+        msgspec.structs.force_setattr(self, "layers", checked_layers("Residual", self.layers))
 
     def __call__(self, scope: Scope, x: Tensor) -> Tensor:
         """Raises LocalError when the layers change the shape."""
@@ -81,6 +85,34 @@ AnyLayer = (
 def sequential(*layers: AnyLayer) -> Sequential:
     """Return the layers as one network: sequential(Dense(32, "relu"), Dense(10))."""
     return Sequential(tuple(layers))
+
+
+def checked_layers(name: str, layers: Any) -> tuple[AnyLayer, ...]:
+    """Return a list, which is what most people write, as a tuple, with NumPy's numbers as Python's: files hold them.
+
+    Raises LocalError naming the place of what is no layer, or of a setting of another type.
+    """
+    if not isinstance(layers, list | tuple):
+        raise LocalError(f"{name} takes a list of layers, as {name}([Dense(8), Dense(2)]), not {layers!r}")
+    found: list[AnyLayer] = []
+    for index, layer in enumerate(layers):
+        if not isinstance(layer, AnyLayer):
+            raise LocalError(f"{name} layer {index} is {layer!r}, which is no layer")
+        if isinstance(layer, Sequential | Residual):  # their own layers have been checked
+            found.append(layer)
+            continue
+        try:
+            plain = msgspec.to_builtins(layer, enc_hook=_plain_number)
+            found.append(msgspec.convert(plain, type=type(layer)))
+        except (msgspec.ValidationError, TypeError) as error:
+            raise LocalError(f"{name} layer {index}, {layer!r}: {error}") from None
+    return tuple(found)
+
+
+def _plain_number(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} is no setting of a layer")
 
 
 def run_layers(layers: tuple[AnyLayer, ...], scope: Scope, x: Tensor) -> Tensor:
