@@ -7,6 +7,7 @@ batches       rows in batches, in the order that a seed decides
 session       parameters, state and compiled programs of a model
 history       what fit returns
 callbacks     early stopping, checkpoints, changing learning rates
+fit_settings  what fit is asked for, checked
 formats       models from ONNX, torch and FANN, and back
 progress      bars on a terminal, lines elsewhere
 summary       a table of layers
