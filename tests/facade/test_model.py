@@ -284,6 +284,10 @@ def fitted() -> Model:
         (lambda: classifier(optimizer=ClipByGlobalNorm(SGD(float("nan")), 1.0)), "learning rate nan must be a finite"),
         (lambda: classifier(optimizer=SGD(-1.0)), "learning rate -1.0 must be a finite number of at least 0"),
         (lambda: classifier(input_shape=4), "input_shape 4 must be the extents of one row"),
+        (
+            lambda: Model(sequential(BatchNorm(), Dense(3))).fit(X[:33], Y[:33]),
+            r"a batch \(1, 4\): one value .* choose a batch_size that leaves no row alone",
+        ),
         (lambda: Model([Dense(3)]), r"the network is list; give Sequential\(\[...\]\)"),
         (lambda: Sequential(Dense(3)), "Sequential takes a list of layers, as"),
         (lambda: Sequential([Dense]), "Sequential layer 0 is .*Dense.*, which is no layer"),

@@ -68,7 +68,10 @@ class BatchNorm(msgspec.Struct, frozen=True, tag="batch_norm"):
         if not scope.is_training:
             return batch_norm(x, scale, shift, mean, variance, epsilon=self.epsilon)
         if x.node.size < 2 * channels:
-            raise LocalError(f"BatchNorm cannot train on a batch {x.shape}: one value in a channel has no variance")
+            raise LocalError(
+                f"BatchNorm cannot train on a batch {x.shape}: one value in a channel has no variance; "
+                "choose a batch_size that leaves no row alone"
+            )
         found = batch_norm_train(x, scale, shift, mean, variance, momentum=self.momentum, epsilon=self.epsilon)
         scope.keep("mean", found.mean)
         scope.keep("variance", found.variance)
