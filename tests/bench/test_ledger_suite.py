@@ -56,9 +56,9 @@ def test_every_promise_is_judged_by_its_own_figure() -> None:
     assert not verdicts(slow, SOAK)["share of the verify ceiling"]
     few = [*LOADS[:2], load(100, 3_000, 999, 90)]
     assert not verdicts(few, SOAK)["transfers/s"]
-    # 3 x (20 + 1) + 60 ms
-    assert verdicts([load(1, 2_500, 2_500, 123), LOADS[1]], [])["latency_ms_p50 at half load"]
-    assert not verdicts([load(1, 2_500, 2_500, 124), LOADS[1]], [])["latency_ms_p50 at half load"]
+    # 3 x (40 + 1) + 60 ms
+    assert verdicts([load(1, 2_500, 2_500, 183), LOADS[1]], [])["latency_ms_p50 at half load"]
+    assert not verdicts([load(1, 2_500, 2_500, 184), LOADS[1]], [])["latency_ms_p50 at half load"]
     growing = [MemorySample(10.0 * n, 500.0 + 5 * n) for n in range(13)]
     assert not verdicts(LOADS, growing)["growth of memory over the last quarter of the soak"]
 
