@@ -30,7 +30,7 @@ demo: $(STAMP) ## Four validators and a liar train a digits classifier on this m
 test: $(STAMP) ## Run every test but the long ones
 	@$(BIN)/python -m pytest
 
-check: $(STAMP) ## Format, lint, strict types, layers, tidy and quick tests: about a minute
+check: $(STAMP) ## Format, lint, strict types, layers, tidy and quick tests: a minute or two
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy

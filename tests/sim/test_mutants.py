@@ -134,10 +134,12 @@ SUBTLE: dict[str, Mutant] = {
 }
 
 
+@pytest.mark.slow
 def test_the_storm_alone_breaks_nothing() -> None:
     assert noticed(storm(), range(6)) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAFETY)
 def test_a_broken_safety_rule_is_noticed(name: str, monkeypatch: Patch) -> None:
     SAFETY[name](monkeypatch)
@@ -180,6 +182,7 @@ def test_a_restart_that_forgets_its_own_blocks_is_noticed(monkeypatch: Patch) ->
     assert noticed(RESTARTS, range(8)) != ""
 
 
+@pytest.mark.slow
 def test_a_lying_disk_without_the_amnesia_guard_is_noticed(monkeypatch: Patch) -> None:
     settings = Settings(node_count=4, byzantine_count=1, role=Role.FORGETFUL, rounds_min=60)
     assert noticed(settings, range(8)) == ""

@@ -59,6 +59,7 @@ def train_digits(seed: int, workers: int, ignored: int | None) -> float:
     return found.accuracy
 
 
+@pytest.mark.slow
 def test_digits_with_one_of_five_workers_ignored() -> None:
     assert train_digits(seed=1, workers=5, ignored=2) >= ACCURACY_MIN
 

@@ -78,6 +78,7 @@ def test_trust_is_given_only_after_the_golden_vectors(backend: NativeBackend) ->
     assert open_native_backend().trust is Trust.EXACT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(host_profiles())))
 def test_every_width_of_this_machine_has_the_golden_bits(number: int) -> None:
     wide = NativeBackend(profile=host_profiles()[number])

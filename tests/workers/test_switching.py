@@ -26,6 +26,7 @@ def recurrent() -> Graph:
     )
 
 
+@pytest.mark.slow
 def test_the_state_moves_with_the_program(tmp_path: Path) -> None:
     x = np.random.default_rng(5).standard_normal(37).astype(np.float32)
     expected = ReferenceBackend().compile(recurrent())

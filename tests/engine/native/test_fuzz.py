@@ -17,6 +17,7 @@ def backends() -> list[Backend]:
     return [NativeBackend(profile=profile) for profile in host_profiles()]
 
 
+@pytest.mark.slow
 def test_random_graphs_have_the_bits_of_the_reference() -> None:
     wrong, seen = differences(range(9000, 9090), 16, backends())
     assert not wrong, "\n".join(wrong[:10])

@@ -88,6 +88,7 @@ def compiled_parts(threads: int) -> int:
     return -(-150 // rows) * -(-130 // columns)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("everything_is_shared")
 @pytest.mark.parametrize("threads", COUNTS[1:])
 def test_golden_vectors_random_graphs_and_training_steps(threads: int) -> None:
@@ -98,6 +99,7 @@ def test_golden_vectors_random_graphs_and_training_steps(threads: int) -> None:
     assert trained(threads) == trained(1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fused_products_are_shared")
 @pytest.mark.parametrize("threads", COUNTS[1:])
 def test_products_with_their_chains(threads: int) -> None:

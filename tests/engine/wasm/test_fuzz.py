@@ -6,6 +6,7 @@ from random_graphs import differences, operations_of
 from synaptic_mesh.workers.wasm_runtime import WasmBackend
 
 
+@pytest.mark.slow
 def test_random_graphs_have_the_bits_of_the_reference() -> None:
     wrong, seen = differences(range(300), 16, [WasmBackend()])
     assert not wrong, "\n".join(wrong[:10])
