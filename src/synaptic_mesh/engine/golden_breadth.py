@@ -17,7 +17,7 @@ from synaptic_mesh.engine.functions.normalization import group_norm, layer_norm,
 from synaptic_mesh.engine.functions.order import cumsum, top_k_indices
 from synaptic_mesh.engine.functions.pooling import average_pool, max_pool
 from synaptic_mesh.engine.functions.random import dropout, random_normal, random_uniform, random_words, stream_key
-from synaptic_mesh.engine.golden_case import Builders, Case, Tensors, make_case
+from synaptic_mesh.engine.golden_case import Builders, Tensors, draw_case
 from synaptic_mesh.engine.golden_inputs import Inputs, awkward, awkward_values, floats, integer_pairs, pairs
 from synaptic_mesh.engine.initializers import random_u32, uniform
 from synaptic_mesh.engine.ir import DType, Shape
@@ -50,11 +50,7 @@ def breadth_cases() -> Builders:
             makers[f"{kind}_{fault}"] = (function, partial(_line_inputs, low, high))
     makers["words"] = (_words, lambda: {"step": np.array(7, np.uint32)})
     makers["blocks"] = (_blocks, _block_inputs)
-    return {name: partial(_make, name, *maker) for name, maker in makers.items()}
-
-
-def _make(name: str, function: Callable[..., Tensors], inputs: Callable[[], Inputs]) -> Case:
-    return make_case(name, function, inputs())
+    return {name: partial(draw_case, name, *maker) for name, maker in makers.items()}
 
 
 def _polynomials(a: Tensor, b: Tensor) -> Tensors:

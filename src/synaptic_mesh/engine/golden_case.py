@@ -30,3 +30,8 @@ def make_case(
     """Return the case of a traced function."""
     specs = {key: spec_of(array) for key, array in inputs.items()}
     return Case(name, trace(function, specs, checked=checked), inputs)
+
+
+def draw_case(name: str, function: Callable[..., Mapping[str, Tensor]], inputs: Callable[[], Inputs]) -> Case:
+    """The same with inputs that are drawn only now."""
+    return make_case(name, function, inputs())

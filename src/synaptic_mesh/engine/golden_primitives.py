@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from synaptic_mesh.engine.composites import relu, softmax
-from synaptic_mesh.engine.golden_case import Builders, Case, Tensors, make_case
+from synaptic_mesh.engine.golden_case import Builders, Tensors, draw_case, make_case
 from synaptic_mesh.engine.golden_inputs import INTEGERS, Inputs, awkward, awkward_values, floats, integer_pairs, pairs
 from synaptic_mesh.engine.initializers import random_u32, uniform
 from synaptic_mesh.engine.ir import DType, Shape
@@ -49,16 +49,12 @@ def primitive_cases() -> Builders:
     for kind, function in INDEXING.items():
         for fault, low, high in (("low", -1, 6), ("least", -(2**31), 6), ("high", 0, 7)):
             name, inputs = f"{kind}_{fault}", partial(_indexing_inputs, low, high)
-            builders[name] = partial(_make, name, function, inputs)
+            builders[name] = partial(draw_case, name, function, inputs)
     builders["unused_index"] = lambda: make_case("unused_index", _unused_index, _indexing_inputs(0, 7))
     builders["not_finite"] = lambda: make_case(
         "not_finite", lambda x: {"y": x}, {"x": awkward("not_finite", (9,))}, checked=["y"]
     )
     return builders
-
-
-def _make(name: str, function: Callable[..., Tensors], inputs: Callable[[], Inputs]) -> Case:
-    return make_case(name, function, inputs())
 
 
 EXTENTS = (0, 1, 2, 3, 4, 5, 7, 8, 17, 33)

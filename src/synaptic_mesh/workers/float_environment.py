@@ -36,12 +36,6 @@ def restore_default() -> None:
         raise ResourceError("the C library could not restore the default floating-point environment")
 
 
-def require_default() -> None:
-    """Raise ResourceError when something changed the environment since `restore_default`: the results are void."""
-    if not is_default():
-        raise ResourceError("the floating-point environment changed during a run: its results are discarded")
-
-
 def _load() -> tuple["ctypes._NamedFuncPointer", ctypes.c_void_p]:
     library = ctypes.CDLL(ctypes.util.find_library("m") or None)
     function = library.fesetenv
