@@ -6,7 +6,7 @@ import msgspec
 
 from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.engine.ir import Shape
-from synaptic_mesh.engine.optimizers import Tensors, moments, zeros_like
+from synaptic_mesh.engine.optimizers import AdamRates, Tensors, adam_update, zeros_like
 from synaptic_mesh.engine.schedules import Rate, rate_now, rate_state
 from synaptic_mesh.engine.trace import Tensor, sqrt, where
 
@@ -56,32 +56,12 @@ class RMSprop(msgspec.Struct, frozen=True):
         return moved, after
 
 
-class Adam(msgspec.Struct, frozen=True):
+class Adam(AdamRates, frozen=True):
     """p = p - (lr / (1 - b1^t)) m / (sqrt(v) / sqrt(1 - b2^t) + eps). Kingma and Ba 2015, arXiv:1412.6980."""
-
-    learning_rate: Rate = 0.001
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-
-    def initial_state(self, parameters: Mapping[str, Shape]) -> dict[str, Array]:
-        """Moments of zero "m/<parameter>", "v/<parameter>"; powers of one "power/beta1", "power/beta2"."""
-        return {**moments(parameters), **rate_state(self.learning_rate)}
 
     def update(self, parameters: Tensors, gradient: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
         """Powers first, then for each parameter m, v and the move."""
-        rate, after = rate_now(self.learning_rate, state)
-        after |= {f"power/{name}": state[f"power/{name}"] * getattr(self, name) for name in ("beta1", "beta2")}
-        step = rate / (1.0 - after["power/beta1"])
-        root = sqrt(1.0 - after["power/beta2"])
-        moved: Tensors = {}
-        for name, parameter in parameters.items():
-            g = gradient[name]
-            m = state[f"m/{name}"] * self.beta1 + g * (1.0 - self.beta1)
-            v = state[f"v/{name}"] * self.beta2 + (g * g) * (1.0 - self.beta2)
-            moved[name] = parameter - (step * m) / (sqrt(v) / root + self.epsilon)
-            after[f"m/{name}"], after[f"v/{name}"] = m, v
-        return moved, after
+        return adam_update(self, parameters, gradient, state, lambda parameter, _: parameter)
 
 
 class Lion(msgspec.Struct, frozen=True):

@@ -88,37 +88,55 @@ class Nesterov(msgspec.Struct, frozen=True):
         return moved, after
 
 
-class AdamW(msgspec.Struct, frozen=True):
-    """Adam with decoupled weight decay: p = p (1 - lr wd) - (lr / (1 - b1^t)) m / (sqrt(v) / sqrt(1 - b2^t) + eps).
-
-    Loshchilov and Hutter 2019, arXiv:1711.05101.
-    """
+class AdamRates(msgspec.Struct, frozen=True):
+    """The numbers and the state that Adam and AdamW share."""
 
     learning_rate: Rate = 0.001
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
-    weight_decay: float = 0.01
 
     def initial_state(self, parameters: Mapping[str, Shape]) -> dict[str, Array]:
         """Moments of zero "m/<parameter>", "v/<parameter>"; powers of one "power/beta1", "power/beta2"."""
         return {**moments(parameters), **rate_state(self.learning_rate)}
 
+
+class AdamW(AdamRates, frozen=True):
+    """Adam with decoupled weight decay: p = p (1 - lr wd) - (lr / (1 - b1^t)) m / (sqrt(v) / sqrt(1 - b2^t) + eps).
+
+    Loshchilov and Hutter 2019, arXiv:1711.05101.
+    """
+
+    weight_decay: float = 0.01
+
     def update(self, parameters: Tensors, gradient: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
         """Powers first, then for each parameter m, v and the move."""
-        rate, after = rate_now(self.learning_rate, state)
-        after |= {f"power/{name}": state[f"power/{name}"] * getattr(self, name) for name in ("beta1", "beta2")}
-        step = rate / (1.0 - after["power/beta1"])
-        root = sqrt(1.0 - after["power/beta2"])
-        moved: Tensors = {}
-        for name, parameter in parameters.items():
-            g = gradient[name]
-            m = state[f"m/{name}"] * self.beta1 + g * (1.0 - self.beta1)
-            v = state[f"v/{name}"] * self.beta2 + (g * g) * (1.0 - self.beta2)
-            decayed = parameter * (1.0 - rate * self.weight_decay)
-            moved[name] = decayed - (step * m) / (sqrt(v) / root + self.epsilon)
-            after[f"m/{name}"], after[f"v/{name}"] = m, v
-        return moved, after
+        return adam_update(
+            self, parameters, gradient, state, lambda kept, rate: kept * (1.0 - rate * self.weight_decay)
+        )
+
+
+def adam_update(
+    rates: AdamRates,
+    parameters: Tensors,
+    gradient: Tensors,
+    state: Tensors,
+    kept: Callable[[Tensor, Tensor | float], Tensor],
+) -> tuple[Tensors, Tensors]:
+    """Return parameters and state after a step of Adam; `kept` says, from it and the rate, what a parameter is moved
+    from. Operations stand in this order in every graph, so it is part of old runs."""
+    rate, after = rate_now(rates.learning_rate, state)
+    after |= {f"power/{name}": state[f"power/{name}"] * getattr(rates, name) for name in ("beta1", "beta2")}
+    step = rate / (1.0 - after["power/beta1"])
+    root = sqrt(1.0 - after["power/beta2"])
+    moved: Tensors = {}
+    for name, parameter in parameters.items():
+        g = gradient[name]
+        m = state[f"m/{name}"] * rates.beta1 + g * (1.0 - rates.beta1)
+        v = state[f"v/{name}"] * rates.beta2 + (g * g) * (1.0 - rates.beta2)
+        moved[name] = kept(parameter, rate) - (step * m) / (sqrt(v) / root + rates.epsilon)
+        after[f"m/{name}"], after[f"v/{name}"] = m, v
+    return moved, after
 
 
 def training_step(
