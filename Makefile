@@ -1,6 +1,6 @@
 # Everything a newcomer needs: `make demo` and `make test`. Both install into .venv first; nothing but Python >= 3.11 and make is needed.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format sim sim-long mutants fuzz test-long bench bench-rivals performance lock clean docs
+.PHONY: help install demo test check format sim sim-long mutants fuzz test-long interchange bench bench-rivals performance lock clean docs
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -61,6 +61,14 @@ fuzz: .venv-fuzz/.installed ## Fuzz every decoder of outside bytes for SECONDS e
 
 test-long: $(STAMP) ## The suites that take many minutes
 	@$(BIN)/python -m pytest -m long
+
+interchange: $(RIVALS)/.visitors ## The tests that need onnx, torch, scikit-learn, pandas and Arrow, in the rivals' environment
+	@$(RIVALS)/bin/python -m pytest -q tests/interchange tests/facade tests/models tests/engine/test_against_torch.py \
+		tests/engine/test_optimizers.py tests/bench/test_contestant.py tests/test_guide.py
+
+$(RIVALS)/.visitors: $(RIVALS)/.installed bench/visitors.txt
+	@$(RIVALS)/bin/python -m pip install --quiet --disable-pip-version-check -r bench/visitors.txt
+	@touch $@
 
 bench: $(STAMP) ## Benchmarks of the engine next to numpy
 	@$(BIN)/synaptic bench engine
