@@ -40,7 +40,7 @@ def test_file_and_network_id_are_canonical() -> None:
     genesis = small()
     assert load_genesis_untrusted(save_genesis(genesis)) == genesis
     assert network_id(genesis) == network_id(small()) != network_id(small(created="later"))
-    assert network_id(genesis).hex() == "717722c1110d6e5bdee4f292308e9de3703941d22bd7f54a8c74342efa64eda5"
+    assert network_id(genesis).hex() == "78b5808afc75bd19e55e56437d63d5e5b8fb5ec0704fe5082bbafa18fe11b71b"
 
 
 def test_members_are_sorted_and_voting_stake_is_locked() -> None:
@@ -56,7 +56,7 @@ def test_members_are_sorted_and_voting_stake_is_locked() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 3}, "genesis has protocol version 3, this program speaks 2: begin a new network"),
+        ({"version": 4}, "genesis has protocol version 4, this program speaks 3: begin a new network"),
         ({"semantics_id": b""}, "semantics_id has 0 bytes"),
         ({"epoch": -1}, "epoch -1"),
         ({"created": "x" * 257}, "257 characters"),
@@ -87,6 +87,7 @@ def test_members_are_sorted_and_voting_stake_is_locked() -> None:
             "key of 0 bytes, this network needs 1952",
         ),
         ({"consensus": ConsensusOptions(wave_rounds=4)}, "wave_rounds of the consensus options is 4"),
+        ({"consensus": ConsensusOptions(checkpoint_commits=0)}, "checkpoint_commits of the consensus options is 0"),
         ({"consensus": ConsensusOptions(wave_rounds=2)}, "waves of 2 rounds need 6 validators or more"),
         ({"validators": (GenesisValidator(A, 1, (), b"", b"key"),)}, "key of 3 bytes, this network needs 0"),
         ({"constants": Constants(slash_share_divisor=0)}, "slash_share_divisor is 0"),
@@ -105,7 +106,7 @@ OLD_GENESIS = encode((1, SEMANTICS, 0, "then", [(A, 5, [], b"")], [(C, 1, 0)], (
 
 def test_an_old_genesis_gives_one_clear_sentence() -> None:
     """Not a complaint about fields it does not have."""
-    message = "genesis has protocol version 1, this program speaks 2: begin a new network, or run the program that"
+    message = "genesis has protocol version 1, this program speaks 3: begin a new network, or run the program that"
     with pytest.raises(PeerError, match=message):
         load_genesis_untrusted(OLD_GENESIS)
 

@@ -15,8 +15,10 @@ from synaptic_mesh.ledger.account_table import Account
 from synaptic_mesh.ledger.amounts import SUPPLY_MAX
 from synaptic_mesh.ledger.economics import Economics, check_economics
 
-PROTOCOL_VERSION = 2
-"""2: fees, rewards, unbonding and punishment of equivocation; options of consensus; accounts hashed in pages."""
+PROTOCOL_VERSION = 3
+"""3: signed checkpoints. 2: fees, rewards, unbonding and punishment of equivocation; options of consensus; accounts
+hashed in pages.
+"""
 GENESIS_BYTES_MAX = 8 << 20
 GENESIS_ACCOUNTS_MAX = 1 << 16
 ADDRESSES_MAX = 8
@@ -26,6 +28,7 @@ TEXT_CHARS_MAX = 256
 ISSUER_BYTES_MAX = 8 << 10
 TWO_DELAY_VALIDATORS_MIN = 6
 """5f + 1 with f = 1."""
+CHECKPOINT_COMMITS_MAX = 1 << 20
 
 
 class GenesisValidator(Record):
@@ -73,6 +76,8 @@ class ConsensusOptions(Record):
     """3: the order survives lies of less than a third of stake; 2: of less than a fifth, a message delay earlier, and
     only with six validators or more.
     """
+    checkpoint_commits: int = 32
+    """Validators sign the state after every so many commits: about once a second with rounds of 30 ms."""
 
 
 class Genesis(Record):
@@ -221,6 +226,11 @@ def _check_consensus(genesis: Genesis) -> None:
     wave_rounds, size = genesis.consensus.wave_rounds, len(genesis.validators)
     if wave_rounds not in (2, 3):
         raise LocalError(f"wave_rounds of the consensus options is {wave_rounds}; it must be 2 or 3")
+    if not 1 <= genesis.consensus.checkpoint_commits <= CHECKPOINT_COMMITS_MAX:
+        raise LocalError(
+            f"checkpoint_commits of the consensus options is {genesis.consensus.checkpoint_commits}; it must be between "
+            f"1 and {CHECKPOINT_COMMITS_MAX}"
+        )
     if wave_rounds == 2 and size < TWO_DELAY_VALIDATORS_MIN:
         raise LocalError(
             f"waves of 2 rounds need {TWO_DELAY_VALIDATORS_MIN} validators or more, genesis has {size}: use waves of 3"
