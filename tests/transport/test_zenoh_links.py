@@ -147,6 +147,21 @@ def test_a_link_counts_when_certificate_and_zenoh_id_agree() -> None:
     assert _certified_peers([link(low.hex(), low[:16])]) == {low}
 
 
+def test_whoever_calls_before_somebody_listens_calls_again() -> None:
+    # Nobody calls a client, and this member knows no endpoint: whoever starts before the others must keep calling.
+    ports = Ports()
+    early = ZenohSettings((), ports.endpoints[1:3], credentials(3, ISSUERS[0]), is_client=True)
+    client = MeshNetwork(ZenohLinks(early, NETWORK, KEYS[3].peer_id), KEYS[3], NETWORK, 1)
+    quiet = ZenohSettings((ports.endpoints[2],), (), credentials(2))
+    a, b = ports.network(1), MeshNetwork(ZenohLinks(quiet, NETWORK, KEYS[2].peer_id), KEYS[2], NETWORK, 1)
+
+    async def scenario() -> None:
+        await linked(a, b)
+        assert not await client.wait_for_peers([a.me, b.me], PATIENCE_MS)
+
+    run([client, a, b], scenario)
+
+
 def test_without_a_certificate_and_in_plain_text_nobody_gets_in() -> None:
     ports = Ports()
     a, b = ports.network(0), ports.network(1)

@@ -55,8 +55,9 @@ def zenoh_options(settings: ZenohSettings, network: NetworkId, me: PeerId) -> di
         "listen/endpoints": [f"tls/{endpoint}" for endpoint in settings.listen],
         "listen/exit_on_failure": True,
         "connect/endpoints": [f"tls/{endpoint}" for endpoint in settings.connect if endpoint not in own],
-        "connect/timeout_ms": 0,  # do not wait: links come up later, and are watched
+        "connect/timeout_ms": -1,  # call until somebody answers; 0 would mean one call each, and no further
         "connect/exit_on_failure": False,
+        "open/return_conditions/connect_scouted": False,  # do not wait for answers: links are watched
         "connect/retry": {
             "period_init_ms": CONNECT_RETRY_MS,
             "period_max_ms": CONNECT_RETRY_MS_MAX,
