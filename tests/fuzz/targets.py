@@ -38,6 +38,7 @@ from synaptic_mesh.identity.certificates import (
 from synaptic_mesh.identity.committee import committee_of
 from synaptic_mesh.identity.envelope import PAYLOAD_BYTES_MAX, Opener, Sealer
 from synaptic_mesh.identity.keys import KeyPair
+from synaptic_mesh.ledger.account_proof import verify_account_untrusted
 from synaptic_mesh.ledger.genesis import (
     GENESIS_BYTES_MAX,
     Genesis,
@@ -48,6 +49,7 @@ from synaptic_mesh.ledger.genesis import (
     network_id,
     save_genesis,
 )
+from synaptic_mesh.ledger.ledger import Ledger
 from synaptic_mesh.ledger.manifest import BlobRef, Manifest, Shard, TensorSpec
 from synaptic_mesh.ledger.signing import open_transaction_untrusted, sign_transaction, verify_transaction_untrusted
 from synaptic_mesh.ledger.transactions import (
@@ -262,6 +264,7 @@ def _ledger() -> tuple[Target, ...]:
     network = network_id(genesis())
     bodies = tuple(encode_transaction(transaction) for transaction in transactions())
     signed = tuple(sign_transaction(KEYS[0], transaction) for transaction in transactions())
+    ledger = Ledger(genesis())
 
     def open_body(data: bytes) -> object:
         return open_transaction_untrusted(encode(SignedTransaction(data, bytes(64))), network, 0)
@@ -283,6 +286,11 @@ def _ledger() -> tuple[Target, ...]:
             "ledger.transfers.check_records_untrusted",
             check_records_untrusted,
             (bytes(40), bytes(40 * 4_096), bytes(41)),
+        ),
+        Target(
+            "ledger.account_proof.verify_account_untrusted",
+            lambda data: verify_account_untrusted(network, ledger.state_root(), KEYS[0].peer_id, data),
+            (encode(ledger.prove(KEYS[0].peer_id)),),
         ),
         Target(
             "ledger.genesis.load_genesis_untrusted",

@@ -9,6 +9,7 @@ transactions    what an account can ask for; `transfers` are records of 40 bytes
 ledger          takes commits, holds the state
 execution       the transactions of a commit in order; `batch` settles transfers at once; `fees` come first
 accounts        the bank: the only code that moves money; `account_table` are its rows, `merkle` its root
+account_proof   one account under a state root, for whoever does not hold the state
 enrolment       how a job comes to be, after `admission`; `step_actions` are its protocol, `phases` its state machine
 assignment      who trains on which shard; `judging` says what is false, `pay` what that earns or costs
 equivocation    punishing validators; `rewards` pay them

@@ -119,17 +119,37 @@ class AccountTable:
         self._dirty[:] = False
         return self._pages.root()
 
+    def prove(self, row: int) -> tuple[bytes, tuple[tuple[bool, Digest], ...]]:
+        """Return the page that holds the row, and its path to the root."""
+        self.root()
+        return bytes(self._slice(row // PAGE_ACCOUNTS)), self._pages.path(row // PAGE_ACCOUNTS)
+
     def recomputed_root(self) -> Digest:
         """Return the same root from scratch."""
         pages = range(-(-len(self._index) // PAGE_ACCOUNTS))
         return merkle_root([self._leaf(page) for page in pages], PAGES_DOMAIN)
 
     def _leaf(self, page: int) -> Digest:
+        return page_leaf(self._slice(page))
+
+    def _slice(self, page: int) -> memoryview:
         end = min((page + 1) * PAGE_ACCOUNTS, len(self._index))
-        return hash_bytes("SM/account-page/v1", self._bytes[page * PAGE_ACCOUNTS * ROW.itemsize : end * ROW.itemsize])
+        return self._bytes[page * PAGE_ACCOUNTS * ROW.itemsize : end * ROW.itemsize]
 
     def _use(self, table: npt.NDArray[np.void]) -> None:
         self._table = table
         self._bytes = table.data.cast("B")
         self._columns: tuple[npt.NDArray[np.int64], ...] = tuple(table[name] for name in COLUMNS)
         self.balance, self.stake, _, self.nonce, _, _ = self._columns  # (rows,) each, views
+
+
+def page_leaf(page: bytes | memoryview) -> Digest:
+    """Return the leaf of a page in the Merkle tree of the accounts."""
+    return hash_bytes("SM/account-page/v1", page)
+
+
+def rows_of_page(page: bytes) -> dict[bytes, Account]:
+    """Return the accounts of a page by id; the page is one that the state root is known to hold."""
+    rows = np.frombuffer(page, ROW)
+    columns = [rows[name].tolist() for name in COLUMNS]
+    return {peer.tobytes(): Account(*values) for peer, *values in zip(rows["peer"], *columns, strict=True)}

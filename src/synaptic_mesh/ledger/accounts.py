@@ -270,6 +270,11 @@ class Bank:
         """Return the root of the table of accounts; only what changed is hashed again."""
         return self._table.root()
 
+    def prove(self, peer: bytes) -> tuple[bytes, tuple[tuple[bool, Digest], ...]] | None:
+        """Return the page that holds the account and its path to the root, None for one that was never opened."""
+        row = self._table.row(peer)
+        return None if row is None else self._table.prove(row)
+
     def recomputed_root(self) -> Digest:
         """Return the same root from scratch."""
         return self._table.recomputed_root()

@@ -226,10 +226,11 @@ def _check_consensus(genesis: Genesis) -> None:
     wave_rounds, size = genesis.consensus.wave_rounds, len(genesis.validators)
     if wave_rounds not in (2, 3):
         raise LocalError(f"wave_rounds of the consensus options is {wave_rounds}; it must be 2 or 3")
-    if not 1 <= genesis.consensus.checkpoint_commits <= CHECKPOINT_COMMITS_MAX:
+    commits = genesis.consensus.checkpoint_commits
+    if not 1 <= commits <= CHECKPOINT_COMMITS_MAX:
         raise LocalError(
-            f"checkpoint_commits of the consensus options is {genesis.consensus.checkpoint_commits}; it must be between "
-            f"1 and {CHECKPOINT_COMMITS_MAX}"
+            f"checkpoint_commits of the consensus options is {commits}; it must be between 1 and "
+            f"{CHECKPOINT_COMMITS_MAX}"
         )
     if wave_rounds == 2 and size < TWO_DELAY_VALIDATORS_MIN:
         raise LocalError(

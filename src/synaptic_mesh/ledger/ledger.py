@@ -22,6 +22,7 @@ from synaptic_mesh.base.digests import hash_bytes
 from synaptic_mesh.base.errors import LocalError, invariant
 from synaptic_mesh.base.ids import Digest, NetworkId, short
 from synaptic_mesh.identity.committee import Committee
+from synaptic_mesh.ledger.account_proof import AccountProof, StateParts, state_root_of
 from synaptic_mesh.ledger.account_table import Account
 from synaptic_mesh.ledger.accounts import Bank
 from synaptic_mesh.ledger.admission import check_manifest
@@ -189,6 +190,11 @@ class Ledger:
         """
         return self._combine(self._bank.root(), self._jobs.root())
 
+    def prove(self, peer: bytes) -> AccountProof | None:
+        """Return the proof that the state root covers the account as it is now, None for one that was never opened."""
+        found = self._bank.prove(peer)
+        return None if found is None else AccountProof(*found, self._parts(self._jobs.root()))
+
     def recomputed_state_root(self) -> Digest:
         """Return the same root from scratch: the definition, and a check on the incremental one."""
         return self._combine(self._bank.recomputed_root(), self._jobs.recomputed_root())
@@ -233,9 +239,12 @@ class Ledger:
         invariant(bank.held == self._jobs.held, f"{bank.held} held for jobs, which account for {self._jobs.held}")
 
     def _combine(self, accounts: Digest, jobs: Digest) -> Digest:
+        return state_root_of(self.network, accounts, self._parts(jobs))
+
+    def _parts(self, jobs: Digest) -> StateParts:
         timestamp_ms = -1 if self._timestamp_ms is None else self._timestamp_ms
         bank = self._bank
         money = struct.pack("<qqqqq", bank.treasury, bank.held, bank.collected, bank.minted, bank.burned)
         position = struct.pack("<qqq", self.progress_ms, timestamp_ms, self.commit_index)
         validators = hash_bytes("SM/validators/v1", encode((sorted(self._convicted), sorted(self._active))))
-        return hash_bytes("SM/state/v2", self.network, accounts, jobs, money, position, validators)
+        return StateParts(jobs, money, position, validators)
