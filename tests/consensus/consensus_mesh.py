@@ -77,13 +77,13 @@ class Mesh:
         self._count = 0
         self._lives = [0] * len(everyone)  # events of an earlier life are lost
 
-    def new_core(self, i: int) -> Consensus:
+    def new_core(self, i: int, incarnation: int = 0) -> Consensus:
         is_validator = i < self.committee.size
         return Consensus(
             self.settings, self.committee, NETWORK,
             author=i if is_validator else None,
             sign=self.keys[i].sign if is_validator else None,
-            random=derive_random(i, "mesh"), rules=self.rules,
+            random=derive_random(i, "mesh"), rules=self.rules, incarnation=incarnation,
         )  # fmt: skip
 
     def start(self, *only: int) -> None:

@@ -13,7 +13,7 @@ from consensus_mesh import NETWORK, Mesh
 from synaptic_mesh.base.errors import InvariantBroken, LocalError
 from synaptic_mesh.base.seeds import derive_random
 from synaptic_mesh.consensus.block import BlockRef, CommitVote, VerifiedBlock, genesis_ref, seal_block
-from synaptic_mesh.consensus.core import ANSWERS_AHEAD, Consensus
+from synaptic_mesh.consensus.core import Consensus
 from synaptic_mesh.consensus.evidence import check_evidence_untrusted, evidence_of
 from synaptic_mesh.consensus.messages import (
     Advert,
@@ -30,12 +30,14 @@ from synaptic_mesh.consensus.messages import (
     OwnRoundAnswer,
     OwnRoundAnswered,
     OwnRoundRequest,
+    PeerConnected,
     RoundsRequest,
     Send,
     Skipped,
     TransactionsRefused,
     TransactionsSubmitted,
 )
+from synaptic_mesh.consensus.serving import ANSWERS_AHEAD
 from synaptic_mesh.consensus.settings import Rules, Settings, mysticeti, two_delay
 
 
@@ -606,6 +608,76 @@ def test_our_signature_on_another_block_of_an_own_slot_stops_the_node() -> None:
     twin = seal(mesh, 0, 1, genesis(mesh, 0), b"not mine")
     with pytest.raises(InvariantBroken, match="carry our signature in round 1"):
         mesh.cores[0].handle(BlocksReceived(mesh.peers[1], (twin,)), 30)
+
+
+def forgetful(mesh: Mesh) -> tuple[Consensus, VerifiedBlock, VerifiedBlock]:
+    """Validator 0 in its second life, with an empty store: its core, which has just signed a block of round 1 that is
+    not written yet, and the one of its first life that nobody who was asked had known.
+    """
+    core = mesh.cores[0] = mesh.new_core(0, incarnation=1)
+    (asked,) = [e.message for e in core.start(40, is_store_trusted=False) if isinstance(e, Broadcast)][-1:]
+    assert isinstance(asked, OwnRoundRequest)
+    core.handle(TransactionsSubmitted((b"mine",)), 40)
+    for author in (1, 2):
+        answered = core.handle(OwnRoundAnswered(mesh.peers[author], asked.nonce, None), 40)
+    (append,) = [effect for effect in answered if isinstance(effect, Append)]
+    assert append.blocks[-1].transactions == (b"mine",)
+    return core, append.blocks[-1], seal(mesh, 0, 1, genesis(mesh, 0), b"of the first life")
+
+
+def test_an_unsent_block_gives_way_to_one_of_an_earlier_life() -> None:
+    mesh = ready()
+    core, second, first = forgetful(mesh)
+    others = tuple(seal(mesh, author, 1, genesis(mesh, author)) for author in (1, 2))
+    effects = core.handle(BlocksReceived(mesh.peers[1], (first, *others)), 50)
+    effects += core.handle(Appended(1), 60)
+    for now_ms in range(70, 3_000, 10):
+        effects += core.handle_deadline(now_ms)
+    effects += core.handle(MessageReceived(mesh.peers[1], RoundsRequest(1)), 3_000)
+    effects += core.handle(MessageReceived(mesh.peers[1], Advert(1, 1, 0)), 3_000)
+    assert not any(isinstance(effect, Evidence) for effect in effects)
+    shown = [e.message for e in effects if isinstance(e, Broadcast | Send) and isinstance(e.message, Blocks)]
+    assert not any(second.encoded in message.blocks for message in shown)
+    assert any(first.encoded in message.blocks for message in shown)
+    third = next(e for e in effects if isinstance(e, Append)).blocks[-1]
+    assert third.header.ancestors[0] == first.ref
+    assert third.transactions == (b"mine",)
+
+
+def test_a_block_of_an_earlier_life_that_turns_up_late_stops_nobody() -> None:
+    mesh = ready()
+    core, second, first = forgetful(mesh)
+    effects = core.handle(Appended(1), 50)
+    assert Broadcast(Blocks((second.encoded,))) in effects
+    others = tuple(seal(mesh, author, 1, genesis(mesh, author)) for author in (1, 2))
+    effects = core.handle(BlocksReceived(mesh.peers[1], others), 3_000)
+    (append,) = [effect for effect in effects if isinstance(effect, Append)]
+    assert append.blocks[-1].header.ancestors[0] == second.ref
+    assert core.handle(BlocksReceived(mesh.peers[1], (first,)), 3_000) == []
+    assert core.own_last == append.blocks[-1].ref
+    asked = core.handle(MessageReceived(mesh.peers[1], BlocksRequest((second.ref,))), 3_000)
+    assert asked == [Send(mesh.peers[1], Blocks((second.encoded,)))]
+
+
+def test_two_own_blocks_of_a_round_in_the_store_are_no_reason_to_stop_in_the_next_life() -> None:
+    mesh = ready()
+    _, second, first = forgetful(mesh)
+    third_life = mesh.new_core(0, incarnation=2)
+    third_life.start(100, blocks=(second, first))
+    assert third_life.own_last == first.ref
+    assert third_life.pool.bytes == len(b"mine") + len(b"of the first life")
+
+
+def test_while_the_guard_asks_the_newest_own_block_is_not_repeated() -> None:
+    mesh = ready()
+    _, second, _ = forgetful(mesh)
+    third_life = mesh.new_core(0, incarnation=2)
+    effects = third_life.start(100, blocks=(second,), is_store_trusted=False)
+    for now_ms in range(110, 6_000, 10):
+        effects += third_life.handle_deadline(now_ms)
+    effects += third_life.handle(MessageReceived(mesh.peers[1], Advert(1, 1, 0)), 6_000)
+    effects += third_life.handle(PeerConnected(mesh.peers[2]), 6_000)
+    assert not any(isinstance(e, Broadcast | Send) and isinstance(e.message, Blocks) for e in effects)
 
 
 def test_a_commit_that_validity_stake_contradicts_stops_the_node() -> None:

@@ -212,4 +212,3 @@ def test_a_restart_without_a_sent_block_is_noticed_and_a_forgetful_node_is_forgi
     checker.started(0, {})
     checker.sent_own_block(0, block(1, 0, payload=b"other"), True)
     assert checker.excused == {0}
-    assert checker.relied_on() == [1]

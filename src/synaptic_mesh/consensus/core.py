@@ -26,7 +26,6 @@ from synaptic_mesh.base.ids import NetworkId, PeerId
 from synaptic_mesh.consensus.amnesia import Amnesia
 from synaptic_mesh.consensus.block import BlockRef, CommitVote, Sign, VerifiedBlock, genesis_ref, seal_block
 from synaptic_mesh.consensus.committer import Verdict
-from synaptic_mesh.consensus.credit import Credit
 from synaptic_mesh.consensus.dag import Dag, Vertex
 from synaptic_mesh.consensus.evidence import evidence_of
 from synaptic_mesh.consensus.journal import Journal
@@ -61,6 +60,7 @@ from synaptic_mesh.consensus.pacing import Pacing, choose_ancestors
 from synaptic_mesh.consensus.pool import Pool
 from synaptic_mesh.consensus.recovery import check_commits
 from synaptic_mesh.consensus.reputation import Reputation
+from synaptic_mesh.consensus.serving import Serving
 from synaptic_mesh.consensus.settings import Rules, Settings, mysticeti
 from synaptic_mesh.consensus.suspended import Suspended
 from synaptic_mesh.consensus.sync import (
@@ -69,9 +69,6 @@ from synaptic_mesh.consensus.sync import (
     Fetcher,
     History,
     RoundSync,
-    blocks_from,
-    bounded,
-    find_blocks,
 )
 from synaptic_mesh.consensus.tally import Committer
 from synaptic_mesh.consensus.votes import CommitVotes
@@ -81,9 +78,6 @@ TWINS_KEPT = 2
 """Blocks of one slot that are accepted unasked: two are the evidence. More (at most n) only as ancestors of other
 blocks.
 """
-
-ANSWERS_AHEAD = 8
-"""Answers of the largest size that a peer gets at once before it has to wait for its credit."""
 
 
 class Consensus:
@@ -128,7 +122,7 @@ class Consensus:
         self.journal = Journal()
         self.amnesia = Amnesia(committee, author, random)
         self.votes = CommitVotes(committee)
-        self.credit = Credit(settings.answer_bytes_per_s, ANSWERS_AHEAD * settings.answer_bytes_max)
+        self.serving = Serving(settings, self.dag, self.history, self.journal)
         self.seen_round = [0] * committee.size  # highest round of any verified block, by author
         self.own_last = genesis_ref(network, committee.epoch, author or 0)
         self.included = [0] * committee.size  # newest round of each author among our own blocks' ancestors
@@ -171,6 +165,7 @@ class Consensus:
         self._recover(blocks, commits, executed_index)
         if self.author is not None and (not is_store_trusted or self.own_last.round == 0):
             self.amnesia.begin(now_ms)
+            self.serving.in_doubt = self.own_last.digest if self.amnesia.is_active else b""
         self._advert_due_ms = now_ms + self.settings.advert_ms
         return self._settle()
 
@@ -308,7 +303,7 @@ class Consensus:
         return len(twins) < TWINS_KEPT or (is_demanded and len(twins) < self.committee.size)
 
     def _accuse(self, one: VerifiedBlock, other: VerifiedBlock) -> None:
-        if not self._accused >> one.author & 1:
+        if not self._accused >> one.author & 1 and one.author != self.author:
             self._accused |= 1 << one.author
             self._effects.append(Evidence(one.author, one.round, evidence_of(one, other)))
 
@@ -440,12 +435,27 @@ class Consensus:
 
     def _find_own(self, block: VerifiedBlock) -> None:
         """A block with our signature that we do not hold: from before a loss of the store, or the key is stolen."""
-        if self.dag.slot(block.round, block.author):
-            broken(f"two blocks carry our signature in round {block.round}: who else holds the key?")
-        if block.round > self.pacing.last_proposed:
+        if taken := self.dag.slot(block.round, block.author):
+            if block.header.incarnation >= self._incarnation:
+                broken(f"two blocks carry our signature in round {block.round}: who else holds the key?")
+            self._yield_slot(taken[0].block, block)
+        elif block.round > self.pacing.last_proposed:
             self.pacing.last_proposed = block.round
             self._own_timestamp_ms = max(self._own_timestamp_ms, block.header.timestamp_ms)
             self._adopt_own(block)
+
+    def _yield_slot(self, ours: VerifiedBlock, earlier: VerifiedBlock) -> None:
+        """An earlier life had signed and sent this round, and nobody who was asked had known. While nothing of ours
+        stands on the second block it is not shown to anybody, and our next block stands on the first one.
+        """
+        is_older = earlier.header.incarnation < ours.header.incarnation
+        if self.own_last != ours.ref or not is_older:
+            return
+        self.journal.withdraw(ours.digest)
+        self.pool.give_back(ours.round)
+        self.serving.withhold(ours.digest)
+        self.included = [0] * self.committee.size
+        self._adopt_own(earlier)
 
     # --- peers ----------------------------------------------------------------------------------------------
 
@@ -457,47 +467,31 @@ class Consensus:
             self._effects.append(Send(peer, self.amnesia.request()))
 
     def _advert(self) -> Advert:
-        oldest = self.history.first_round() or self.dag.gc_round + 1
-        return Advert(self.dag.clock_round, oldest, self.linearizer.index)
+        return Advert(self.dag.clock_round, self.serving.oldest_round(), self.linearizer.index)
 
     def _answer(self, peer: PeerId, message: BlocksRequest | RoundsRequest | Advert | OwnRoundRequest) -> None:
-        if not isinstance(message, Advert) and self.credit.left(peer, self._now_ms) <= 0:
+        serving, now_ms = self.serving, self._now_ms
+        if not isinstance(message, Advert) and serving.credit.left(peer, now_ms) <= 0:
             self._effects.append(Dropped(peer, "asks_too_much", 1))
         elif isinstance(message, BlocksRequest):
-            self._send_blocks(peer, find_blocks(self.dag, self.history, message.refs[: self.settings.fetch_refs_max]))
+            self._effects += serving.named(peer, message.refs, now_ms)
         elif isinstance(message, RoundsRequest):
             self._answer_rounds(peer, message.first_round)
         elif isinstance(message, Advert):
             self._note_advert(peer, message)
         else:
             index = self.committee.index_of(peer)
-            newest = None if index is None else self._newest_of(index)
+            newest = None if index is None else serving.newest_of(index)
             encoded = newest.encoded if newest else b""
-            self.credit.spend(peer, len(encoded), self._now_ms)
+            serving.credit.spend(peer, len(encoded), now_ms)
             self._effects.append(Send(peer, OwnRoundAnswer(message.nonce, encoded)))
 
-    def _newest_of(self, author: int) -> VerifiedBlock | None:
-        vertex = self.dag.first_below(author, self.dag.latest_round[author] + 1, 0)
-        if vertex is not None:
-            return vertex.block
-        kept = [b for b in self.history.round(self.dag.latest_round[author]) if b.author == author]
-        return kept[0] if kept else None
-
     def _answer_rounds(self, peer: PeerId, first_round: int) -> None:
-        oldest = self.history.first_round() or self.dag.gc_round + 1
-        if first_round < oldest:
-            self.credit.spend(peer, 0, self._now_ms)
+        if first_round < self.serving.oldest_round():
+            self.serving.credit.spend(peer, 0, self._now_ms)
             self._effects.append(Send(peer, self._advert()))  # says from where on we could serve
             return
-        count_max = self.settings.answer_blocks_max
-        self._send_blocks(peer, blocks_from(self.dag, self.history, first_round, count_max))
-
-    def _send_blocks(self, peer: PeerId, blocks: list[VerifiedBlock]) -> None:
-        stored = [block for block in blocks if not self.journal.is_own_unwritten(block.digest)]
-        encoded = bounded(stored, self.settings.answer_blocks_max, self.settings.answer_bytes_max)
-        self.credit.spend(peer, sum(map(len, encoded)), self._now_ms)
-        if encoded:
-            self._effects.append(Send(peer, Blocks(encoded)))
+        self._effects += self.serving.rounds(peer, first_round, self._now_ms)
 
     def _note_advert(self, peer: PeerId, advert: Advert) -> None:
         clock_round = self.dag.clock_round
@@ -510,13 +504,14 @@ class Consensus:
         if self._is_push_due(peer, advert.clock_round):
             first = max(advert.clock_round - 1, self.pacing.last_proposed - PUSHED_BLOCKS_MAX + 1, 1)
             rounds = range(first, self.pacing.last_proposed + 1)
-            self._send_blocks(peer, [v.block for r in rounds for v in self.dag.slot(r, self.author or 0)])
+            own = [vertex.block for r in rounds for vertex in self.dag.slot(r, self.author or 0)]
+            self._effects += self.serving.pushed(peer, own, self._now_ms)
 
     def _is_push_due(self, peer: PeerId, clock_round: int) -> bool:
         """Does this peer lack blocks of ours? The same ones are pushed again only after a while: adverts come late."""
         if self.author is None or clock_round > self.pacing.last_proposed or peer not in self._peers:
             return False
-        if self.credit.left(peer, self._now_ms) <= 0:
+        if self.serving.credit.left(peer, self._now_ms) <= 0:
             return False
         what, pushed = (clock_round, self.pacing.last_proposed), self._pushed.get(peer)
         if pushed is not None and pushed[0] == what and self._now_ms < pushed[1] + self.settings.backoff_ms_max:
@@ -539,6 +534,8 @@ class Consensus:
             return
         if self.amnesia.answered(event.peer, event.nonce) and event.block is not None:
             self._receive(event.peer, (event.block,))
+        if not self.amnesia.is_active:
+            self.serving.in_doubt = b""
 
     # --- asking and repeating -------------------------------------------------------------------------------
 
@@ -565,7 +562,7 @@ class Consensus:
             self.pacing.note_repeat(now_ms)
             due_ms = self._repeat_due_ms()
             own = self.dag.get(self.own_last.digest)
-            if own is not None and not self.journal.is_own_unwritten(own.digest):
+            if own is not None and self.serving.is_shown(own.digest):
                 self._effects.append(Broadcast(Blocks((own.block.encoded,))))
                 self._advert_due_ms = now_ms
         if now_ms >= self._advert_due_ms:

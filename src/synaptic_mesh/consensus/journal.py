@@ -21,6 +21,7 @@ class Journal:
         self._commits: list[Committed] = []
         self._own: VerifiedBlock | None = None
         self._is_own_in_flight = False
+        self._is_own_withdrawn = False
         self._token = 0
         self._in_flight: list[Effect] | None = None  # what the written batch releases
 
@@ -41,6 +42,11 @@ class Journal:
         """Our new block (also given to add_block): broadcast it once it is written."""
         invariant(self._own is None, f"{block} signed while {self._own} is not written")
         self._own = block
+
+    def withdraw(self, digest: bytes) -> None:
+        """If this own block is not on stable storage yet: write it, and broadcast it to nobody."""
+        if self.is_own_unwritten(digest):
+            self._is_own_withdrawn = True
 
     def add_commit(self, commit: Committed) -> None:
         """Hand this out once it is written."""
@@ -68,7 +74,9 @@ class Journal:
         invariant(self._in_flight is not None and token == self._token, f"token {token} came back, not {self._token}")
         released, self._in_flight = self._in_flight or [], None
         if self._is_own_in_flight:
-            self._own, self._is_own_in_flight = None, False
+            if self._is_own_withdrawn:
+                released = released[1:]  # the own block's broadcast
+            self._own, self._is_own_in_flight, self._is_own_withdrawn = None, False, False
         return released
 
     def restart(self) -> list[Committed]:

@@ -80,7 +80,7 @@ class Pool:
                 self._known.add(digest)
                 self.bytes += len(transaction)
         if transactions:
-            self._in_flight[round_] = transactions
+            self._in_flight[round_] = self._in_flight.get(round_, ()) + transactions
 
     def release(self, round_: int) -> None:
         """The own block of this round is ordered."""
@@ -93,4 +93,8 @@ class Pool:
         if not self._in_flight:
             return
         for round_ in sorted((r for r in self._in_flight if r <= gc_round), reverse=True):
-            self._waiting.extendleft(reversed(self._in_flight.pop(round_)))
+            self.give_back(round_)
+
+    def give_back(self, round_: int) -> None:
+        """The own block of this round counts no more: its transactions wait again, first in line."""
+        self._waiting.extendleft(reversed(self._in_flight.pop(round_, ())))

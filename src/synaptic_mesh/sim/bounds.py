@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from synaptic_mesh.consensus.core import Consensus
 from synaptic_mesh.consensus.credit import BUCKETS_MAX
+from synaptic_mesh.consensus.serving import WITHHELD_MAX
 from synaptic_mesh.consensus.votes import RECENT_COMMITS_MAX
 
 ROUNDS_OPEN_MAX = 400
@@ -35,5 +36,6 @@ def sizes(core: Consensus) -> Iterator[tuple[str, int, int]]:
     yield "bytes of transactions", core.pool.bytes, settings.pool_bytes_max
     yield "recent commits", len(core.votes), RECENT_COMMITS_MAX + 1
     yield "peers ahead", len(core.rounds._ahead), size
-    yield "peers with credit", len(core.credit), BUCKETS_MAX
+    yield "peers with credit", len(core.serving.credit), BUCKETS_MAX
+    yield "own blocks held back", len(core.serving._withheld), WITHHELD_MAX
     yield "pushed peers", len(core._pushed), size

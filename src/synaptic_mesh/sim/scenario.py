@@ -142,7 +142,7 @@ class Run:
             failure=failure,
             nodes=len(plan.stakes),
             faulty=len(plan.roles),
-            rounds=min((checker.own_rounds[index] for index in checker.relied_on()), default=0),
+            rounds=min((checker.own_rounds[index] for index in checker.honest), default=0),
             commits=len(checker.order),
             new_commits=min(self._new_commits(), default=0),
             direct=checker.direct_count,
@@ -199,10 +199,8 @@ class Run:
         role, file = self.plan.roles.get(index), self._files[index]
         file.incarnation += 1
         rng = derive_random(self.seed, "node", index, file.incarnation)
-        if role is None:
+        if role in (None, Role.FORGETFUL):
             return self._build_validator(index, rng)
-        if role is Role.FORGETFUL:
-            return Stoppable(self._build_validator(index, rng))
         if role is Role.AMNESIAC:
             return Stoppable(self._build_double(index, rng))
         if role is Role.TWINS:
@@ -286,14 +284,14 @@ class Run:
         healed_at = self._healed_at
         if healed_at is None:
             return [0]
-        return [self.checker.commit_count(index) - healed_at[index] for index in self.checker.relied_on()]
+        return [self.checker.commit_count(index) - healed_at[index] for index in self.checker.honest]
 
     def _is_finished(self) -> bool:
         checker, settings = self.checker, self.settings
         if self._healed_at is None:
             return False
         if self._met_ms is None:
-            rounds = min(checker.own_rounds[index] for index in checker.relied_on())
+            rounds = min(checker.own_rounds[index] for index in checker.honest)
             if rounds < settings.rounds_min or min(self._new_commits()) < settings.new_commits_min:
                 return False
             self._met_ms = self.world.now_ms
