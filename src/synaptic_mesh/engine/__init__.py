@@ -19,7 +19,8 @@ reference     the numpy interpreter: the definition of every operation, by `exec
 golden        vectors that pin the definition (golden_cases, golden_digests); `semantics_id`; `check_backend`
 support       what a backend cannot compile yet, and how it says so
 backend       what a backend promises; StepInvalid
-lowering      from graph to plan: views, fused kernels (fusion), schedule and memory (planner); `arena` shows it
+lowering      from graph to plan: views, fused kernels (fusion, row_fusion), schedule and memory (planner); `arena`
+              shows it
 nest/         loop nests: every kernel but the matrix products, written once for both emitters
 wasm/         the WebAssembly emitter: bytes only, executed by `workers`
 native/       the LLVM emitter: text only, compiled and executed by `workers`

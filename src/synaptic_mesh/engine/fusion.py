@@ -45,6 +45,7 @@ class KernelKind(enum.Enum):
     FUSED = "fused"  # elementwise operations, with or without an unblocked matrix product as root; also plain copies
     GEMM = "gemm"  # a blocked and packed matrix product
     BATCHED = "batched"  # matrix products along leading axes
+    ROWS = "rows"  # elementwise operations and reductions of short rows, joined by `row_fusion`
     CONV = "conv"
     PAD = "pad"
     CONCAT = "concat"
@@ -60,12 +61,17 @@ class KernelKind(enum.Enum):
     SCATTER_ADD_LAST = "scatter_add_last"
 
 
+CHECKS_STORES = frozenset({KernelKind.FUSED, KernelKind.ROWS})
+"""Kinds that look for NaN and infinity in what they store to checked outputs."""
+
+
 class Kernel(NamedTuple):
     """One pass: computes `nodes` (ascending), writes `stores`, reads the buffers `reads`.
 
     Buffers are named by the node they hold; `output_copy(node)` names the copy of an input or constant that is an
     output. `operands` are the nodes from outside with their views; a fused kernel's `leaves` are those its elements
-    load or know as constants, so all but the operands that only the root uses.
+    load or know as constants, so all but the operands that only the root uses. `inner`: of a kernel of rows, the
+    movement nodes inside it and the nodes whose elements they show; its views have two strides, over rows and columns.
     """
 
     kind: KernelKind
@@ -76,6 +82,7 @@ class Kernel(NamedTuple):
     operands: dict[int, View]
     leaves: dict[int, View]
     root: int | None = None
+    inner: dict[int, int] = {}  # noqa: RUF012 - never changed
 
 
 def cost(op: Op) -> int:

@@ -89,7 +89,7 @@ class _Planner:
         kernel = self.kernels[writer]
         if old not in kernel.reads:
             return True
-        if kernel.kind is not KernelKind.FUSED:
+        if kernel.kind not in (KernelKind.FUSED, KernelKind.ROWS):
             return False
         dense = dense_strides(kernel.shape)
         if any(view.base == old and view.strides != dense for view in kernel.leaves.values()):

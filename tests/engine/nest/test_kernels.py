@@ -4,11 +4,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
+from kernel_checks import check
 from random_graphs import SPECIAL, differing_steps, outcome
 
-from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.engine import trace as t
 from synaptic_mesh.engine.autodiff import gradients
 from synaptic_mesh.engine.backend import Backend
@@ -18,9 +17,9 @@ from synaptic_mesh.engine.functions.indexing import gather_last, scatter_add_las
 from synaptic_mesh.engine.functions.movement import concat, flip, narrow, pad, place
 from synaptic_mesh.engine.functions.order import cumsum, top_k_indices
 from synaptic_mesh.engine.geometry import ConvGeometry, Stride
-from synaptic_mesh.engine.ir import DType, Graph
+from synaptic_mesh.engine.ir import DType
 from synaptic_mesh.engine.reference import ReferenceBackend
-from synaptic_mesh.engine.trace import NUMPY_DTYPES, Spec, Tensor, f32, i32, matmul, maximum, minimum, trace
+from synaptic_mesh.engine.trace import Spec, Tensor, f32, i32, matmul, maximum, minimum, trace
 from synaptic_mesh.workers.native_runtime import NativeBackend, host_profiles
 from synaptic_mesh.workers.wasm_runtime import WasmBackend
 
@@ -32,31 +31,6 @@ EXTENTS = (0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 33, 67)
 def backends() -> list[Backend]:
     pytest.importorskip("llvmlite")
     return [WasmBackend(), *(NativeBackend(profile=profile) for profile in host_profiles())]
-
-
-def values_for(graph: Graph, seed: int, below: int = 4) -> dict[str, Array]:
-    """Normal numbers with every fifth a special one; i32 inputs are indices below `below`, u32 any words."""
-    generator = np.random.default_rng(seed)
-    values: dict[str, Array] = {}
-    for name, index in graph.inputs.items():
-        node = graph.nodes[index]
-        if node.dtype is DType.F32:
-            plain = (generator.standard_normal(node.shape) * 3).astype(np.float32)
-            special = generator.choice(SPECIAL, node.shape)
-            values[name] = np.where(generator.random(node.shape) < 0.2, special, plain).astype(np.float32)
-        else:
-            high = below if node.dtype is DType.I32 else 1 << 32
-            values[name] = generator.integers(0, high, node.shape).astype(NUMPY_DTYPES[node.dtype])
-    return values
-
-
-def check(backends: list[Backend], function: Callable[..., object], specs: Specs, below: int = 4) -> None:
-    graph = trace(function, specs)  # type: ignore[arg-type]
-    for seed in range(2):
-        values = values_for(graph, seed, below)
-        expected = outcome(ReferenceBackend(), graph, values)
-        for number, backend in enumerate(backends):
-            assert differing_steps(expected, outcome(backend, graph, values)) == [], f"backend {number}, {specs}"
 
 
 @pytest.mark.parametrize("function", [erf, sin, cos, round_even], ids=lambda f: f.__name__)

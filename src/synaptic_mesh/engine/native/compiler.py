@@ -9,7 +9,7 @@ bit 1 an index is out of range; it stops at the first step with a flag. Bit 2: t
 from typing import NamedTuple
 
 from synaptic_mesh.engine.abi import ASSIST_EXPORT, ENVIRONMENT_CHANGED, INIT_EXPORT, RUN_EXPORT, WORD_OFFSET, Slot
-from synaptic_mesh.engine.fusion import Kernel, KernelKind, is_strip, matmul_extents
+from synaptic_mesh.engine.fusion import CHECKS_STORES, Kernel, KernelKind, is_strip, matmul_extents
 from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.lowering import lower
 from synaptic_mesh.engine.native.chain import Chain
@@ -366,8 +366,8 @@ class _Compiler:
         return f"share(ptr 0, i64 {job_word(len(self.jobs) - 1, kernel.shape[0] // rows)})"
 
     def _check_the_rest(self, f: Function) -> None:
-        """Scan the checked outputs that no fused kernel wrote."""
-        written = {buffer for k in self.plan.kernels if k.kind is KernelKind.FUSED for _, buffer in k.stores}
+        """Scan the checked outputs that no kernel looked at."""
+        written = {buffer for k in self.plan.kernels if k.kind in CHECKS_STORES for _, buffer in k.stores}
         for buffer in sorted(self.checked - written):
             size = self.graph.nodes[buffer].size
             if (form := ("check", size)) not in self.names:

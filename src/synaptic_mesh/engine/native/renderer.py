@@ -123,6 +123,11 @@ class LlvmBuilder:
             Value(self.f.lanes(name, kind, width, high), kind),
         )
 
+    def shuffle(self, kind: str, width: int, a: Value, b: Value, picked: Sequence[int]) -> Value:
+        """One instruction of LLVM's."""
+        names = [self._name(kind, width, value) for value in (a, b)]
+        return Value(self.f.lanes(names[0], kind, width, picked, names[1]), kind)
+
     # --- single values ---
 
     def load_word(self, pointer: Value, offset: int = 0) -> Value:
@@ -211,14 +216,13 @@ class LlvmBuilder:
         """Or the bit into the flags word."""
         raise_flag(self.f, self.flags, str(bit))
 
-    def raise_if_negative(self, state: Value) -> None:
+    def raise_if_negative(self, state: Value, bit: int = NOT_FINITE) -> None:
         """Look at all signs at once."""
         f, lanes = self.f, self.profile.lanes
         signs = f.value(f"icmp slt <{lanes} x i32> {self._name(INT, lanes, state)}, zeroinitializer")
         bits = f.value(f"bitcast <{lanes} x i1> {signs} to i{lanes}")
         some = f.value(f"icmp ne i{lanes} {bits}, 0")
-        invariant(NOT_FINITE == 1, "the condition is the bit")
-        raise_flag(f, self.flags, f.value(f"zext i1 {some} to i32"))
+        raise_flag(f, self.flags, f.value(f"select i1 {some}, i32 {bit}, i32 0"))
 
 
 def raise_flag(f: Function, flags: str, bit: str) -> None:

@@ -8,6 +8,8 @@ elementwise  the loops around a chain
 movement     copies between views: pads, concatenations
 reduction    sums, maxima and argmax along an axis
 ranking      running sums, indices by falling value
+columns      tables of short rows, whose lanes are rows and whose columns are vectors
+rows         chains over short rows: elementwise operations and reductions of the last axis in one pass
 indexing     one-hot, gather, scatter-add
 convolution  tiles of outputs summed in registers
 batches      loops over leading axes, around matrix products

@@ -110,6 +110,9 @@ class Builder(Protocol[H]):
     def halves(self, kind: str, width: int, value: H) -> tuple[H, H]:
         """Return the lower and the upper half of a vector, as vectors of half the width."""
 
+    def shuffle(self, kind: str, width: int, a: H, b: H, picked: Sequence[int]) -> H:
+        """Return the lanes `picked` of two vectors; those of the second are numbered from `width` on."""
+
     # --- single values ---
 
     def load_word(self, pointer: H, offset: int = 0) -> H:
@@ -155,8 +158,8 @@ class Builder(Protocol[H]):
     def raise_flag(self, bit: int) -> None:
         """Set a bit of the step's flags word."""
 
-    def raise_if_negative(self, state: H) -> None:
-        """Set NOT_FINITE when a lane of a full vector of i32 is negative."""
+    def raise_if_negative(self, state: H, bit: int = NOT_FINITE) -> None:
+        """Set a bit of the step's flags word when a lane of a full vector of i32 is negative."""
 
 
 def parts_of(extent: int, lanes: int) -> list[Part]:

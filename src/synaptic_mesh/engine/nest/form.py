@@ -15,6 +15,7 @@ def kernel_spots(graph: Graph, kernel: Kernel) -> list[Spot]:
 def kernel_form(graph: Graph, kernel: Kernel, checked: frozenset[int]) -> object:
     """Return everything the code depends on, with nodes and buffers numbered by position."""
     number = {node: at for at, node in enumerate((*kernel.operands, *kernel.nodes))}
+    number |= {moved: number[node] for moved, node in kernel.inner.items()}
     place = {spot: at for at, spot in enumerate(kernel_spots(graph, kernel))}
     nodes = graph.nodes
     return (

@@ -21,6 +21,7 @@ from synaptic_mesh.engine.nest.indexing import (
 from synaptic_mesh.engine.nest.movement import Place, emit_concat, emit_pad
 from synaptic_mesh.engine.nest.ranking import emit_cumsum, emit_top_k
 from synaptic_mesh.engine.nest.reduction import Reduction, emit_argmax
+from synaptic_mesh.engine.nest.rows import emit_rows
 
 H = TypeVar("H")
 _CHECKING = frozenset(KernelKind(op.value) for op in CHECKED_INDEX)
@@ -33,6 +34,9 @@ def emit_kernel(
     memory."""
     if kernel.kind is KernelKind.FUSED:
         emit_elementwise(b, Chain(b, graph, kernel, parameters, checked))
+        return
+    if kernel.kind is KernelKind.ROWS:
+        emit_rows(b, graph, kernel, parameters, checked)
         return
     (index,) = kernel.nodes
     node, target = graph.nodes[index], parameters[index, 0]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from synaptic_mesh.engine.fusion import Kernel, KernelKind, matmul_extents
 from synaptic_mesh.engine.ir import Graph
-from synaptic_mesh.engine.nest.builder import FLOAT, Body, Carried, Part, Schedule, Walk
+from synaptic_mesh.engine.nest.builder import FLOAT, NOT_FINITE, Body, Carried, Part, Schedule, Walk
 from synaptic_mesh.engine.nest.chain import Chain
 from synaptic_mesh.engine.nest.form import kernel_form, kernel_spots
 from synaptic_mesh.engine.nest.kernels import emit_kernel, must_run
@@ -165,6 +165,11 @@ class TextBuilder:
         low, high = width // 2 - 1, width - 1
         return self.value(f"lanes 0..{low} of {value}"), self.value(f"lanes {low + 1}..{high} of {value}")
 
+    def shuffle(self, kind: str, width: int, a: str, b: str, picked: Sequence[int]) -> str:
+        """The numbers of the lanes."""
+        del kind, width
+        return self.value(f"lanes {' '.join(map(str, picked))} of {a}, {b}")
+
     def load_word(self, pointer: str, offset: int = 0) -> str:
         """An integer."""
         return self.value(f"load word [{self.at(pointer, offset)}]")
@@ -237,9 +242,9 @@ class TextBuilder:
         """A line."""
         self.line(f"flags |= {bit}")
 
-    def raise_if_negative(self, state: str) -> None:
+    def raise_if_negative(self, state: str, bit: int = NOT_FINITE) -> None:
         """A line."""
-        self.line(f"flags |= 1 if a lane of {state} is negative")
+        self.line(f"flags |= {bit} if a lane of {state} is negative")
 
 
 def _moving(walk: Walk[str], position: str, step: int) -> str:

@@ -8,7 +8,7 @@ stops at the first step with a flag.
 from typing import NamedTuple
 
 from synaptic_mesh.engine.abi import RUN_EXPORT, Slot
-from synaptic_mesh.engine.fusion import Kernel, KernelKind, is_strip, matmul_extents
+from synaptic_mesh.engine.fusion import CHECKS_STORES, Kernel, KernelKind, is_strip, matmul_extents
 from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.lowering import lower
 from synaptic_mesh.engine.nest.batches import each_batch, matrix_kernel
@@ -69,7 +69,7 @@ def compile_graph(graph: Graph, threads: int = 1, schedule: GemmSchedule = DEFAU
     `schedule` of the engine that will run it. Raises LocalError when its arena is over the limit."""
     refuse_missing(graph, "wasm")
     graph = simplify(graph)
-    plan = lower(graph, lambda graph, kernel: workspace_bytes(graph, kernel, threads, schedule))
+    plan = lower(graph, lambda graph, kernel: workspace_bytes(graph, kernel, threads, schedule), LANES)
     compiler = _Compiler(graph, plan, threads, schedule)
     module = compiler.build()
     inputs = {name: _slot(graph, index, plan.offsets[index]) for name, index in graph.inputs.items()}
@@ -281,8 +281,8 @@ class _Compiler:
         return self.functions["gemm"]
 
     def _check_the_rest(self, run: Function) -> None:
-        """Scan the checked outputs that no fused kernel wrote."""
-        written = {buffer for k in self.plan.kernels if k.kind is KernelKind.FUSED for _, buffer in k.stores}
+        """Scan the checked outputs that no kernel looked at."""
+        written = {buffer for k in self.plan.kernels if k.kind in CHECKS_STORES for _, buffer in k.stores}
         for buffer in sorted(self.checked - written):
             size = self.graph.nodes[buffer].size
             if (form := ("check", size)) not in self.functions:

@@ -216,6 +216,14 @@ class WasmBuilder:
         f.emit("i8x16.shuffle", _SWAPPED[width])
         return value, f.keep(V128)
 
+    def shuffle(self, kind: str, width: int, a: Local, b: Local, picked: Sequence[int]) -> Local:
+        """One instruction."""
+        f = self.f
+        f.get(a)
+        f.get(b)
+        f.emit("i8x16.shuffle", bytes(4 * lane + byte for lane in picked for byte in range(4)))
+        return f.keep(V128)
+
     # --- single values ---
 
     def load_word(self, pointer: Local, offset: int = 0) -> Local:
@@ -328,12 +336,12 @@ class WasmBuilder:
         """Or the bit into the flags word."""
         raise_flag(self.f, bit)
 
-    def raise_if_negative(self, state: Local) -> None:
+    def raise_if_negative(self, state: Local, bit: int = NOT_FINITE) -> None:
         """Look at the signs of four lanes."""
         self.f.get(state)
         self.f.emit("i32x4.bitmask")
         with self.f.if_():
-            raise_flag(self.f, NOT_FINITE)
+            raise_flag(self.f, bit)
 
 
 def raise_flag(f: Function, bit: int) -> None:
