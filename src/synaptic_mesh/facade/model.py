@@ -303,6 +303,9 @@ class Model:
         self._shape()
         if shape != self.session.row:
             raise LocalError(f"X has rows of shape {shape}, the model takes {self.session.row}")
+        check_rows = getattr(self.network, "check_rows", None)
+        if check_rows is not None:
+            check_rows(rows.values)
         if is_fit and self.columns is None:
             self.columns = rows.columns
         check_columns(rows.columns, self.columns)

@@ -1,6 +1,7 @@
-"""Einsum of one or two tensors as movements, products and sums."""
+"""Einsum as movements, products and sums."""
 
 import math
+from collections.abc import Sequence
 
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.trace import Tensor, matmul
@@ -8,13 +9,17 @@ from synaptic_mesh.interchange.onnx_values import Call, Value
 
 
 def einsum(call: Call) -> Value:
-    """Return the node's result. Raises LocalError for a diagonal, or for more than two operands."""
-    text = call.get("equation").replace(" ", "")
+    """Return the node's result. Raises LocalError as `contract`."""
+    return call.result(contract(call.get("equation"), [call.floats(i) for i in range(len(call.inputs))]))
+
+
+def contract(equation: str, tensors: Sequence[Tensor]) -> Tensor:
+    """Return the einsum of one or more tensors, from the first on. Raises LocalError for a diagonal."""
+    text = equation.replace(" ", "")
     left, arrow, right = text.partition("->")
     terms = left.split(",")
-    tensors = [call.floats(i) for i in range(len(call.inputs))]
-    if len(terms) != len(tensors) or not 1 <= len(tensors) <= 2:
-        raise LocalError(f"einsum {text!r} of {len(tensors)} operands is not computed; there are one and two")
+    if len(terms) != len(tensors) or not tensors:
+        raise LocalError(f"einsum {text!r} does not fit {len(tensors)} operands")
     terms = [_without_dots(term, tensor) for term, tensor in zip(terms, tensors, strict=True)]
     letters = "".join(terms)
     if any(len(set(term)) != len(term) for term in terms):
@@ -22,9 +27,12 @@ def einsum(call: Call) -> Value:
     dots = "".join(sorted({letter for letter in letters if letter.isdigit()}))
     found = dots + "".join(sorted(c for c in set(letters) if letters.count(c) == 1 and not c.isdigit()))
     wanted = right.replace("...", dots) if arrow else found
-    if len(tensors) == 1:
-        return call.result(_arranged(tensors[0], terms[0], wanted))
-    return call.result(_product(tensors[0], terms[0], tensors[1], terms[1], wanted))
+    total, term = tensors[0], terms[0]
+    for i in range(1, len(tensors)):
+        later = set(wanted).union(*terms[i + 1 :])
+        kept = "".join(sorted((set(term) | set(terms[i])) & later)) if i + 1 < len(tensors) else wanted
+        total, term = _product(total, term, tensors[i], terms[i], kept), kept
+    return total if len(tensors) > 1 else _arranged(total, term, wanted)
 
 
 def _without_dots(term: str, x: Tensor) -> str:

@@ -269,7 +269,7 @@ def _attention(call: Call) -> list[Value]:
     if call.has(4):
         k, v = movement.concat([call.floats(4), k], 2), movement.concat([call.floats(5), v], 2)
     present = [k, v]
-    k, v = _per_query(k, q.shape[1]), _per_query(v, q.shape[1])
+    k, v = per_query(k, q.shape[1]), per_query(v, q.shape[1])
     scale = call.get("scale") or 1.0 / math.sqrt(q.shape[-1])
     root = math.sqrt(scale)
     scores = matmul(q * root, k * root, transpose_right=True)
@@ -313,8 +313,8 @@ def _apart(x: Tensor, heads: int) -> Tensor:
     return x.reshape(batch, steps, heads, width // heads).transpose(0, 2, 1, 3)
 
 
-def _per_query(x: Tensor, heads: int) -> Tensor:
-    """Grouped queries: every key head serves heads / key heads query heads."""
+def per_query(x: Tensor, heads: int) -> Tensor:
+    """Return keys or values for grouped queries: every key head serves heads / key heads query heads."""
     batch, own, steps, size = x.shape
     if own == heads:
         return x

@@ -125,11 +125,12 @@ def _pad(call: Call) -> Value:
         fill = call.static(2).reshape(-1)[0].item() if call.has(2) else 0
         return call.result(movement.pad(x, low, high, value=fill))
     for axis, (before, after) in enumerate(zip(low, high, strict=True)):
-        x = _pad_by_copy(x, axis, before, after, mode)
+        x = pad_by_copy(x, axis, before, after, mode)
     return call.result(x)
 
 
-def _pad_by_copy(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
+def pad_by_copy(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
+    """Return one axis longer by elements of its own: mode edge, wrap or reflect. Raises LocalError for another."""
     positions = np.arange(-before, x.shape[axis] + after)
     extent = x.shape[axis]
     if mode == "edge":

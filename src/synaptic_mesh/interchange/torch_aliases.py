@@ -12,8 +12,10 @@ import msgspec
 from synaptic_mesh.base.errors import LocalError
 
 VIEWS = (
-    "alias", "chunk", "contiguous", "detach", "detach_", "expand", "flatten", "permute", "reshape", "select", "slice",
-    "split", "split_with_sizes", "squeeze", "t", "to", "transpose", "unbind", "unflatten", "unsqueeze", "view",
+    "alias", "broadcast_to", "chunk", "contiguous", "detach", "detach_", "expand", "expand_as", "flatten", "mT",
+    "moveaxis", "movedim", "narrow", "numpy_T", "permute", "reshape", "select", "slice", "split", "split_with_sizes",
+    "squeeze", "swapaxes", "swapdims", "t", "to", "transpose", "type_as", "unbind", "unflatten", "unsqueeze", "view",
+    "view_as",
 )  # fmt: skip
 """Operators whose result may lie in their argument's memory."""
 GETITEM = "<built-in function getitem>"
@@ -32,6 +34,8 @@ class TorchNode(msgspec.Struct, frozen=True, eq=False):
     op: str
     arguments: tuple[Any, ...]
     keywords: dict[str, Any]
+    kind: str = ""
+    """The type of the (first) result, by torch's name."""
 
     @property
     def is_view(self) -> bool:
