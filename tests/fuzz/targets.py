@@ -39,6 +39,14 @@ from synaptic_mesh.identity.committee import committee_of
 from synaptic_mesh.identity.envelope import PAYLOAD_BYTES_MAX, Opener, Sealer
 from synaptic_mesh.identity.keys import KeyPair
 from synaptic_mesh.ledger.account_proof import verify_account_untrusted
+from synaptic_mesh.ledger.certifier import Certifier
+from synaptic_mesh.ledger.checkpoint import (
+    CERTIFICATE_BYTES_MAX,
+    CheckpointCertificate,
+    CheckpointQuestion,
+    checkpoint_rules,
+    sign_checkpoint,
+)
 from synaptic_mesh.ledger.genesis import (
     GENESIS_BYTES_MAX,
     Genesis,
@@ -50,6 +58,7 @@ from synaptic_mesh.ledger.genesis import (
     save_genesis,
 )
 from synaptic_mesh.ledger.ledger import Ledger
+from synaptic_mesh.ledger.light_client import verify_balance_untrusted, verify_certificate_untrusted
 from synaptic_mesh.ledger.manifest import BlobRef, Manifest, Shard, TensorSpec
 from synaptic_mesh.ledger.signing import open_transaction_untrusted, sign_transaction, verify_transaction_untrusted
 from synaptic_mesh.ledger.transactions import (
@@ -76,6 +85,14 @@ from synaptic_mesh.training.prepared import decode_prepared_untrusted
 from synaptic_mesh.training.safetensors import decode_safetensors_untrusted, encode_safetensors
 from synaptic_mesh.transport.exchange import BlobServer, WantChunk, WantManifest
 from synaptic_mesh.transport.network import Counters
+from synaptic_mesh.workers.native_messages import (
+    Answer,
+    Say,
+    decode_answer_untrusted,
+    decode_layout_untrusted,
+    encode_answer,
+    offsets_bytes,
+)
 
 NOW_MS = 1_790_000_000_000
 FILE_BYTES_MAX = 1 << 20
@@ -101,11 +118,17 @@ THROUGH = {
     "identity.certificates._parse_untrusted": "identity.certificates.leaf_peer_untrusted",
     "identity.envelope.Opener._decode_untrusted": "identity.envelope.Opener.open_untrusted",
     "ledger.genesis._check_version_untrusted": "ledger.genesis.load_genesis_untrusted",
+    "ledger.checkpoint.CheckpointRules.check_place_untrusted": "ledger.light_client.verify_certificate_untrusted",
+    "ledger.checkpoint.CheckpointRules.check_signature_untrusted": "ledger.light_client.verify_certificate_untrusted",
+    "ledger.checkpoint.CheckpointRules.check_certificate_untrusted": "ledger.light_client.verify_certificate_untrusted",
+    "ledger.certifier.Certifier._receive_vote_untrusted": "ledger.certifier.Certifier.receive_untrusted",
+    "ledger.certifier.Certifier._receive_certificate_untrusted": "ledger.certifier.Certifier.receive_untrusted",
     "node.assembly.Assembly._receive_consensus_untrusted": "node.assembly.Assembly.handle consensus",
     "node.assembly.Assembly._receive_transactions_untrusted": "node.assembly.Assembly.handle transactions",
     "node.assembly.Assembly._receive_client_untrusted": "node.assembly.Assembly.handle client",
     "node.assembly.Assembly._answer_untrusted": "node.assembly.Assembly.handle client",
     "node.checks.Checks._open_untrusted": "node.assembly.Assembly.handle transactions",
+    "workers.native_messages._slot_untrusted": "workers.native_messages.decode_layout_untrusted",
 }
 """A decoder that nobody outside its module calls, and the target that reaches it."""
 
@@ -186,6 +209,8 @@ def _consensus() -> tuple[Target, ...]:
             consensus.Blocks(frames),
             consensus.BlocksRequest((ref, ref)),
             consensus.RoundsRequest(3),
+            consensus.RoundsRequest(3, 2, 1 << 40),
+            consensus.StoredBlocks(frames, 1 << 40),
             consensus.Advert(4, 1, 9),
             consensus.OwnRoundRequest(5),
             consensus.OwnRoundAnswer(5, frames[0]),
@@ -260,11 +285,23 @@ def transactions() -> tuple[Transaction, ...]:
     return tuple(Transaction(network, 0, KEYS[0].peer_id, nonce, action) for nonce, action in enumerate(actions))
 
 
+@cache
+def checkpoint_messages() -> tuple[bytes, ...]:
+    """A vote, a certificate and a question."""
+    rules = checkpoint_rules(genesis())
+    checkpoint = rules.checkpoint(rules.commits, b"c" * 32, 5, Ledger(genesis()).state_root(), 7)
+    votes = [sign_checkpoint(checkpoint, author, KEYS[author].sign) for author in range(rules.committee.size)]
+    certificate = CheckpointCertificate(checkpoint, tuple((vote.author, vote.signature) for vote in votes[1:]))
+    return encode(certificate), encode(votes[1]), encode(CheckpointQuestion(0))
+
+
 def _ledger() -> tuple[Target, ...]:
     network = network_id(genesis())
     bodies = tuple(encode_transaction(transaction) for transaction in transactions())
     signed = tuple(sign_transaction(KEYS[0], transaction) for transaction in transactions())
     ledger = Ledger(genesis())
+    certifier = Certifier(checkpoint_rules(genesis()))
+    certificate, proof = checkpoint_messages()[0], encode(ledger.prove(KEYS[0].peer_id))
 
     def open_body(data: bytes) -> object:
         return open_transaction_untrusted(encode(SignedTransaction(data, bytes(64))), network, 0)
@@ -290,7 +327,23 @@ def _ledger() -> tuple[Target, ...]:
         Target(
             "ledger.account_proof.verify_account_untrusted",
             lambda data: verify_account_untrusted(network, ledger.state_root(), KEYS[0].peer_id, data),
-            (encode(ledger.prove(KEYS[0].peer_id)),),
+            (proof,),
+        ),
+        Target(
+            "ledger.light_client.verify_certificate_untrusted",
+            lambda data: verify_certificate_untrusted(genesis(), data),
+            (certificate,),
+            frame_bytes_max=CERTIFICATE_BYTES_MAX,
+        ),
+        Target(
+            "ledger.light_client.verify_balance_untrusted",
+            lambda data: verify_balance_untrusted(genesis(), certificate, KEYS[0].peer_id, data),
+            (proof,),
+        ),
+        Target(
+            "ledger.certifier.Certifier.receive_untrusted",
+            lambda data: certifier.receive_untrusted(KEYS[1].peer_id, data, NOW_MS),
+            checkpoint_messages()[1:],
         ),
         Target(
             "ledger.genesis.load_genesis_untrusted",
@@ -373,6 +426,12 @@ def _tensors() -> tuple[Target, ...]:
         ref = BlobRef(blob_digest(data), len(data))
         return decode_shard_untrusted(manifest.data, Shard(ref, rows), data)
 
+    step = graph_from_bytes_untrusted(graph)
+    answers = tuple(encode_answer(Answer(kind, 0, text="no" * (kind > Say.DONE))) for kind in Say)
+
+    def decode_layout(data: bytes) -> object:
+        return decode_layout_untrusted(step, data, 1 << 20)
+
     def check_specs(data: bytes) -> object:
         return check_specs_untrusted(decode_untrusted(tuple[TensorSpec, ...], data))
 
@@ -397,6 +456,8 @@ def _tensors() -> tuple[Target, ...]:
             (graph,),
             frame_bytes_max=GRAPH_BYTES_MAX,
         ),
+        Target("workers.native_messages.decode_answer_untrusted", decode_answer_untrusted, answers),
+        Target("workers.native_messages.decode_layout_untrusted", decode_layout, (bytes(offsets_bytes(step)),)),
     )
 
 
@@ -439,6 +500,7 @@ def _nodes() -> tuple[Target, ...]:
             receive(node.TOPIC_TRANSACTIONS),
             (encode(node.Transactions(signed)),),
         ),
+        Target("node.assembly.Assembly.handle checkpoint", receive(node.TOPIC_CHECKPOINT), checkpoint_messages()),
         Target(
             "node.assembly.Assembly.handle client",
             receive(node.TOPIC_CLIENT),

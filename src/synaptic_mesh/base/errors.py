@@ -4,6 +4,7 @@ MeshError
   LocalError      the caller: a bad argument, file, option or transaction of our own
   PeerError       a remote: its bytes are dropped and counted, never answered with a crash
   ResourceError   the machine: disk, socket, device
+  Diverged        this replica: more of the others than may lie hold another state
 InvariantBroken   our own bug: stop, never catch
 """
 
@@ -33,6 +34,10 @@ class PeerError(MeshError):
 
 class ResourceError(MeshError):
     """The machine failed us: disk full, socket closed, no such device."""
+
+
+class Diverged(MeshError):
+    """This replica has another state than an honest one. It must stop before it executes, writes or sends anything."""
 
 
 class InvariantBroken(Exception):

@@ -1,7 +1,7 @@
 """One node as a machine: consensus, ledger, participants and outbox behind one routing table.
 
     message  -> consensus -> Committed -> ledger -> JobChanged -> participant -> SubmitAction -> outbox -> consensus
-                          -> Append, Send                      -> Fetch, Compute, Publish
+                          -> Append, Send        -> certifier  -> Fetch, Compute, Publish
 
 The assembly owns no rule of its own: it translates one machine's effects into another's events, in order, and hands
 everything else to the shell. The simulator runs this very object.
@@ -9,18 +9,22 @@ everything else to the shell. The simulator runs this very object.
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 from synaptic_mesh.base.codec import decode_untrusted, encode
-from synaptic_mesh.base.errors import LocalError, PeerError
-from synaptic_mesh.base.ids import NetworkId, PeerId
+from synaptic_mesh.base.errors import Diverged, LocalError, PeerError
+from synaptic_mesh.base.ids import NetworkId, PeerId, short
 from synaptic_mesh.collab import messages as collab
 from synaptic_mesh.collab.participant import Participant
 from synaptic_mesh.consensus import messages as consensus
 from synaptic_mesh.consensus.core import Consensus
 from synaptic_mesh.identity.committee import Committee
 from synaptic_mesh.identity.keys import KeyPair
+from synaptic_mesh.ledger import checkpoint_effects as checkpoints
 from synaptic_mesh.ledger import events as ledger_events
+from synaptic_mesh.ledger.certifier import Certifier
+from synaptic_mesh.ledger.checkpoint import CheckpointCertificate, CheckpointVote
 from synaptic_mesh.ledger.jobs import JobState, JobStatus
 from synaptic_mesh.ledger.ledger import Ledger, OrderedCommit
 from synaptic_mesh.ledger.signing import VerifiedTransaction
@@ -29,6 +33,7 @@ from synaptic_mesh.node.checks import Checks
 from synaptic_mesh.node.intake import Intake
 from synaptic_mesh.node.messages import (
     QUESTION_ACCOUNTS_MAX,
+    TOPIC_CHECKPOINT,
     TOPIC_CLIENT,
     TOPIC_CONSENSUS,
     TOPIC_TRANSACTIONS,
@@ -36,6 +41,7 @@ from synaptic_mesh.node.messages import (
     AccountsAnswer,
     AccountsQuestion,
     AppendLog,
+    CheckpointNote,
     ClientMessage,
     CommitExecuted,
     Dropped,
@@ -66,6 +72,8 @@ so this validator proposes nothing: a mesh whose blocks are full of transactions
 the speed at which they are checked, and what waits stays bounded.
 """
 NewParticipant = Callable[[], Participant]
+Then = Callable[[int], None]
+"""What goes on, at `now_ms`, once a record is on the disk."""
 
 
 class Assembly:
@@ -78,6 +86,7 @@ class Assembly:
         committee: Committee,
         core: Consensus,
         ledger: Ledger,
+        certifier: Certifier,
         outbox: Outbox,
         checks: Checks,
         verify_block: consensus.Verify,
@@ -88,6 +97,9 @@ class Assembly:
         self._network = network
         self._committee = committee
         self._core = core
+        self.certifier = certifier
+        self._token = 0  # of the newest AppendLog
+        self._writing: dict[int, Then] = {}  # by token
         self._outbox = outbox
         self._checks = checks
         self._intake = Intake(checks, ledger.account, ledger.objection)
@@ -115,10 +127,16 @@ class Assembly:
         """
         blocks: list[Any] = []
         commits: list[consensus.Commit] = []
+        signed: list[CheckpointVote | CheckpointCertificate] = []
         for data in records:
             record = decode_untrusted(LogRecord, data, bytes_max=1 << 30)
             blocks += [self._verify_block(block) for block in record.blocks]
             commits += record.commits
+            signed += record.checkpoints
+        self.certifier.restore(
+            [each for each in signed if isinstance(each, CheckpointVote)],
+            [each for each in signed if isinstance(each, CheckpointCertificate)],
+        )
         effects = self._core.start(
             now_ms, blocks=tuple(blocks), commits=tuple(commits), executed_index=0, is_store_trusted=is_log_whole
         )
@@ -127,6 +145,7 @@ class Assembly:
             self._execute(effect, now_ms)
         self._effects = [Notice(f"replayed {len(replayed)} commits from the log")] if replayed else []
         self._live = True
+        self._route_checkpoints(self.certifier.resume(now_ms))
         self._route_consensus([e for e in effects if not isinstance(e, consensus.Committed)])
         for state in self.ledger.jobs():
             self._job_changed(state.job, now_ms)
@@ -138,13 +157,15 @@ class Assembly:
             case Received():
                 self._receive(event, now_ms)
             case Logged(token):
-                self._logged.append(token)
+                self._writing.pop(token)(now_ms)
             case PeerUp(peer):
                 self._connected = sorted({*self._connected, peer})
                 self._consensus(consensus.PeerConnected(peer), now_ms)
+                self._route_checkpoints(self.certifier.connected(peer, now_ms))
             case PeerDown(peer):
                 self._connected = [other for other in self._connected if other != peer]
                 self._consensus(consensus.PeerDisconnected(peer), now_ms)
+                self.certifier.disconnected(peer)
             case Submit(action):
                 self._submit(action, now_ms)
             case SignaturesChecked(token, answer):
@@ -157,6 +178,7 @@ class Assembly:
     def handle_deadline(self, now_ms: int) -> list[Effect]:
         """Called at or after `deadline_ms()`."""
         self._route_consensus(self._core.handle_deadline(now_ms))
+        self._route_checkpoints(self.certifier.handle_deadline(now_ms))
         late = self._outbox.resend(now_ms)
         self._turn += bool(late)
         self._send_transactions(late, now_ms)
@@ -168,7 +190,7 @@ class Assembly:
 
     def deadline_ms(self) -> int | None:
         """The earliest deadline of any machine inside."""
-        deadlines = [self._core.deadline_ms(), self._outbox.deadline_ms()]
+        deadlines = [self._core.deadline_ms(), self.certifier.deadline_ms(), self._outbox.deadline_ms()]
         deadlines += [participant.deadline_ms() for participant in self._participants.values()]
         return min((at for at in deadlines if at is not None), default=None)
 
@@ -201,6 +223,8 @@ class Assembly:
                 self._receive_consensus_untrusted(event, now_ms)
             elif event.topic == TOPIC_TRANSACTIONS:
                 self._receive_transactions_untrusted(event.sender, event.payload)
+            elif event.topic == TOPIC_CHECKPOINT:
+                self._route_checkpoints(self.certifier.receive_untrusted(event.sender, event.payload, now_ms))
             elif event.topic == TOPIC_CLIENT:
                 self._receive_client_untrusted(event)
             else:
@@ -253,7 +277,7 @@ class Assembly:
             match effect:
                 case consensus.Append(token, blocks, commits):
                     record = LogRecord(tuple([block.encoded for block in blocks]), commits)
-                    self._effects.append(AppendLog(token, encode(record)))
+                    self._append(record, partial(self._consensus_logged, token))
                 case consensus.Broadcast(message):
                     self._effects.append(SendMessage(None, TOPIC_CONSENSUS, consensus.encode_message(message)))
                 case consensus.Send(peer, message):
@@ -272,12 +296,51 @@ class Assembly:
                 case _:
                     pass
 
+    def _append(self, record: LogRecord, then: Then) -> None:
+        self._token += 1
+        self._writing[self._token] = then
+        self._effects.append(AppendLog(self._token, encode(record)))
+
+    def _consensus_logged(self, token: int, _now_ms: int) -> None:
+        self._logged.append(token)
+
     def _report(self, now_ms: int) -> None:
         """Bring equivocations before the ledger, unless somebody has already."""
         proofs, self._proofs = self._proofs, []
         for evidence in proofs:
             if not self.ledger.is_convicted(self._committee.peers[evidence.author]):
                 self._submit(ReportEquivocation(evidence.proof), now_ms)
+
+    # --- checkpoints
+
+    def _route_checkpoints(self, effects: Sequence[checkpoints.Effect]) -> None:
+        """Raises Diverged when this replica must go no further."""
+        for effect in effects:
+            match effect:
+                case checkpoints.StoreVote(vote):
+                    self._append(LogRecord(checkpoints=(vote,)), self._vote_logged)
+                case checkpoints.StoreCertificate(certificate):
+                    self._append(LogRecord(checkpoints=(certificate,)), lambda _: None)
+                    stake = self._committee.stake(author for author, _ in certificate.signatures)
+                    self._effects.append(CheckpointNote(certificate, stake))
+                case checkpoints.Broadcast(message):
+                    self._effects.append(SendMessage(None, TOPIC_CHECKPOINT, encode(message)))
+                case checkpoints.Send(peer, message):
+                    self._effects.append(SendMessage(peer, TOPIC_CHECKPOINT, encode(message)))
+                case checkpoints.Contradiction(signed, own):
+                    self._effects.append(
+                        Notice(
+                            f"state root {short(own.state_root)} after commit {own.index}, but before the restart "
+                            f"{short(signed.state_root)} was signed: this machine computed one of them wrong"
+                        )
+                    )
+                case checkpoints.Halt(reason):
+                    raise Diverged(reason)
+                case _:
+                    self._effects.append(effect)
+
+    def _vote_logged(self, now_ms: int) -> None:
+        self._route_checkpoints(self.certifier.stored(now_ms))
 
     # --- ledger
 
@@ -319,6 +382,11 @@ class Assembly:
                 commit.index, commit.leader.round, commit.timestamp_ms, len(transactions), committed.direct, root
             )
         )
+        rules = self.certifier.rules
+        if rules.is_due(commit.index):
+            supply = self.ledger.supply()
+            checkpoint = rules.checkpoint(commit.index, committed.digest, commit.timestamp_ms, root, supply)
+            self._route_checkpoints(self.certifier.executed(checkpoint, now_ms))
         return changed
 
     def _consumed(

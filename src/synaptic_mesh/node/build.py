@@ -11,6 +11,8 @@ from synaptic_mesh.consensus.settings import Rules, Settings, mysticeti, two_del
 from synaptic_mesh.identity.committee import Committee
 from synaptic_mesh.identity.hybrid import HybridKey
 from synaptic_mesh.identity.keys import KeyPair
+from synaptic_mesh.ledger.certifier import Certifier
+from synaptic_mesh.ledger.checkpoint import checkpoint_rules
 from synaptic_mesh.ledger.genesis import Genesis, genesis_committee, network_id
 from synaptic_mesh.ledger.ledger import Ledger
 from synaptic_mesh.node.assembly import Assembly
@@ -38,12 +40,13 @@ def build_assembly(
     network = network_id(genesis)
     author = committee.index_of(key.peer_id)
     rules = consensus_rules(genesis, committee)
+    sign = None if author is None else HybridKey(key).sign if committee.is_hybrid else key.sign
     core = Consensus(
         consensus_settings(pacing),
         committee,
         network,
         author=author,
-        sign=None if author is None else HybridKey(key).sign if committee.is_hybrid else key.sign,
+        sign=sign,
         random=derive_random(key.seed, "consensus", incarnation),
         incarnation=incarnation,
         rules=rules,
@@ -54,6 +57,7 @@ def build_assembly(
         committee,
         core,
         Ledger(genesis, judge=lambda evidence: check_evidence_untrusted(evidence, committee, network).peer),
+        Certifier(checkpoint_rules(genesis), author, sign),
         Outbox(key, network, committee.epoch),
         Checks(network, committee.epoch, checking_processes),
         verify_block or Admission(committee, network, parent_stake=rules.parent_stake).verify_untrusted,

@@ -10,9 +10,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from synaptic_mesh.ledger import events
+from synaptic_mesh.ledger.checkpoint_effects import Dissent, DoubleVote
 from synaptic_mesh.ledger.jobs import JobState
 from synaptic_mesh.ledger.manifest import Manifest
-from synaptic_mesh.node.messages import CommitExecuted, Dropped, Effect, EvidenceNote, JobNote, LedgerNote, Notice
+from synaptic_mesh.node.messages import (
+    CheckpointNote,
+    CommitExecuted,
+    Dropped,
+    Effect,
+    EvidenceNote,
+    JobNote,
+    LedgerNote,
+    Notice,
+)
 
 Line = Mapping[str, Any]
 
@@ -36,6 +46,32 @@ def describe(effect: Effect) -> Line | None:
             return describe_ledger(event)
         case EvidenceNote(evidence):
             return {"kind": "equivocation", "author": evidence.author, "round": evidence.round}
+        case CheckpointNote(certificate, stake):
+            checkpoint = certificate.checkpoint
+            return {
+                "kind": "checkpoint",
+                "index": checkpoint.index,
+                "state_root": checkpoint.state_root.hex(),
+                "supply": str(checkpoint.supply),
+                "signatures": len(certificate.signatures),
+                "stake": str(stake),
+            }
+        case Dissent(vote, own):
+            return {
+                "kind": "dissent",
+                "author": vote.author,
+                "index": own.index,
+                "state_root": vote.checkpoint.state_root.hex(),
+                "own_state_root": own.state_root.hex(),
+            }
+        case DoubleVote(first, second):
+            roots = [vote.checkpoint.state_root.hex() for vote in (first, second)]
+            return {
+                "kind": "double_vote",
+                "author": first.author,
+                "index": first.checkpoint.index,
+                "state_roots": roots,
+            }
         case Dropped(peer, reason):
             return {"kind": "dropped", "peer": peer.hex(), "reason": reason}
         case Notice(text):

@@ -18,12 +18,15 @@ from synaptic_mesh.collab.messages import (
     PublishBlob,
 )
 from synaptic_mesh.consensus.messages import Commit, Evidence
+from synaptic_mesh.ledger.checkpoint import CheckpointCertificate, CheckpointVote
+from synaptic_mesh.ledger.checkpoint_effects import Dissent, DoubleVote
 from synaptic_mesh.ledger.events import LedgerEvent
 from synaptic_mesh.ledger.jobs import JobState
 from synaptic_mesh.ledger.transactions import ActionUnion, Transaction
 
 TOPIC_CONSENSUS = "consensus"
 TOPIC_TRANSACTIONS = "transactions"
+TOPIC_CHECKPOINT = "checkpoint"
 TOPIC_CLIENT = "client"
 """What clients ask of a node, and what it answers: `ClientMessage` and `NodeMessage`."""
 TRANSACTIONS_PER_MESSAGE_MAX = 256
@@ -33,10 +36,13 @@ QUESTION_ACCOUNTS_MAX = 1_024
 
 
 class LogRecord(Record):
-    """One Append of consensus as it lies in the write-ahead log."""
+    """One Append as it lies in the write-ahead log: of consensus (blocks and commits), or of checkpoints: own votes,
+    and certificates.
+    """
 
-    blocks: tuple[bytes, ...]
-    commits: tuple[Commit, ...]
+    blocks: tuple[bytes, ...] = ()
+    commits: tuple[Commit, ...] = ()
+    checkpoints: tuple[CheckpointVote | CheckpointCertificate, ...] = ()
 
 
 class Transactions(Record):
@@ -208,6 +214,13 @@ class EvidenceNote(msgspec.Struct, frozen=True):
     evidence: Evidence
 
 
+class CheckpointNote(msgspec.Struct, frozen=True):
+    """For the operator: a newer checkpoint is signed by `stake`, a quorum or more."""
+
+    certificate: CheckpointCertificate
+    stake: int
+
+
 class Dropped(msgspec.Struct, frozen=True):
     """For counting: something from a peer or client was dropped, and why in a few words."""
 
@@ -234,6 +247,9 @@ Effect = (
     | JobNote
     | VoteNote
     | EvidenceNote
+    | CheckpointNote
+    | Dissent
+    | DoubleVote
     | Dropped
     | Notice
 )
