@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from synaptic_mesh.base.errors import LocalError, ResourceError
-from synaptic_mesh.base.ids import NetworkId, PeerId
+from synaptic_mesh.base.ids import Digest, NetworkId, PeerId
 from synaptic_mesh.identity.certificates import Credentials, Issuer, make_credentials, trust_bundle
 from synaptic_mesh.identity.envelope import Opened
 from synaptic_mesh.identity.keys import KeyPair
@@ -262,3 +262,64 @@ def test_a_peer_that_stops_is_noticed_and_the_loop_goes_on(kind: signal.Signals)
     finally:
         child.kill()
         child.communicate()
+
+
+def test_nobody_publishes_or_asks_under_the_name_of_another() -> None:
+    # Room and turns are given by the name in the key: a peer that could borrow names would take everyone's.
+    ports = Ports()
+    members = tuple(key.peer_id for key in KEYS[:3])
+    a, b, c = (ports.network(index, members=members) for index in range(3))
+    heard: list[Opened] = []
+
+    async def scenario() -> None:
+        for pair in ((a, b), (a, c), (b, c)):
+            await linked(*pair)
+        end = asyncio.Event()
+        a._on_message = lambda message: end.set() if message.payload == b"end" else heard.append(message)
+        links = c._links
+        assert isinstance(links, ZenohLinks)
+        name, links.me = links.me, b.me  # what follows is published by c under the name of b
+        c.send(a.me, "vote", b"borrowed")
+        c.broadcast("vote", b"borrowed too")
+        frame = (c._sealer.seal("blob", b"x", a.me), b"x")
+        with pytest.raises(ResourceError, match="did not answer"):
+            await links.request(a.me, frame, 1_000)
+        while links._outbox._frames:
+            await asyncio.sleep(0)
+        links.me = name
+        async with asyncio.timeout(PATIENCE_MS / 1_000):
+            while not end.is_set():
+                c.send(a.me, "vote", b"end")
+                await asyncio.to_thread(int)
+        assert heard == []
+        assert a.counters.drops == {}  # the access rules end it before anything of ours does
+
+    run([a, b, c], scenario)
+
+
+def test_a_client_asks_for_no_blobs_and_speaks_to_nobody_but_its_node() -> None:
+    ports = Ports()
+    members = tuple(key.peer_id for key in KEYS[:2])
+    settings = ZenohSettings((ports.endpoints[0],), (), credentials(0), members, clients=(KEYS[1].peer_id,))
+    a = MeshNetwork(ZenohLinks(settings, NETWORK, KEYS[0].peer_id), KEYS[0], NETWORK, 1)
+    calls = ZenohSettings((), ports.endpoints[:1], credentials(1), is_client=True)
+    client = MeshNetwork(ZenohLinks(calls, NETWORK, KEYS[1].peer_id), KEYS[1], NETWORK, 1)
+    heard: list[bytes] = []
+
+    async def scenario() -> None:
+        assert not await client.wait_for_peers([a.me], PATIENCE_MS)
+        end = asyncio.Event()
+        a._on_message = lambda message: end.set() if message.payload == b"end" else heard.append(message.payload)
+        a.serve(lambda _digest: b"secret")
+        client.broadcast("vote", b"to everyone")
+        with pytest.raises(ResourceError, match="cannot be fetched"):
+            await client.fetch_blob(Digest(bytes(32)), 6, [a.me])
+        async with asyncio.timeout(PATIENCE_MS / 1_000):
+            while not end.is_set():
+                client.send(a.me, "vote", b"end")
+                await asyncio.to_thread(int)
+        assert heard == []
+        assert a.peers() == frozenset()
+        assert a.counters.blob_sent_bytes == 0
+
+    run([a, client], scenario)

@@ -12,7 +12,7 @@ from synaptic_mesh.collab.strategy import Strategy
 from synaptic_mesh.engine.golden import semantics_id
 from synaptic_mesh.identity.certificates import leaf_peer_untrusted, tls_key
 from synaptic_mesh.identity.keys import KeyPair
-from synaptic_mesh.ledger.genesis import Genesis, network_id
+from synaptic_mesh.ledger.genesis import Genesis, genesis_committee, network_id
 from synaptic_mesh.ledger.manifest import Manifest
 from synaptic_mesh.node.backends import open_backend
 from synaptic_mesh.node.build import build_assembly
@@ -56,6 +56,8 @@ def open_node(directory: Path, observe: Observe, strategy: Strategy | None = Non
         connect=tuple(peer.endpoint for peer in peers if peer.endpoint),
         credentials=files.credentials,
         members=(*members, files.key.peer_id),
+        clients=tuple(PeerId(bytes.fromhex(peer.peer)) for peer in peers if not peer.endpoint),
+        first=genesis_committee(files.genesis).peers,
     )
     links = ZenohLinks(settings, network_id(files.genesis), files.key.peer_id)
     welcome = frozenset(members)

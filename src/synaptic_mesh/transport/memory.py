@@ -6,16 +6,19 @@ encrypted, since nothing leaves the process; envelopes are checked as on any oth
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 
 import msgspec
 
 from synaptic_mesh.base.errors import LocalError, ResourceError
 from synaptic_mesh.base.ids import PeerId, short
 from synaptic_mesh.base.seeds import derive_random
+from synaptic_mesh.transport.fair_queue import FairQueue
 from synaptic_mesh.transport.links import REPLY_BYTES_MAX, Frame, Receiver
 
-INBOX_FRAMES_MAX = 4_096
-"""Frames on their way to one node; further ones are dropped."""
+LINE_FRAMES_MAX = 4_096
+"""Frames on their way from one node to another; further ones are dropped. Those that have arrived wait in a fair queue.
+"""
 
 
 class MemorySettings(msgspec.Struct, frozen=True):
@@ -41,11 +44,11 @@ class MemoryHub:
         self._nodes: dict[PeerId, MemoryLinks] = {}
         self._lines: dict[tuple[PeerId, PeerId], _Line] = {}
 
-    def attach(self, me: PeerId, *, is_client: bool = False) -> "MemoryLinks":
+    def attach(self, me: PeerId, *, is_client: bool = False, first: Iterable[PeerId] = ()) -> "MemoryLinks":
         """Return the links of one node; they come up when they are opened. A client hears no broadcasts, and nobody
-        counts it among the nodes.
+        counts it among the nodes. Frames of the peers in `first` have room and turns of their own.
         """
-        return MemoryLinks(self, me, is_client)
+        return MemoryLinks(self, me, is_client, frozenset(first))
 
     def peers_of(self, me: PeerId) -> list["MemoryLinks"]:
         """Open nodes other than `me` and clients, sorted by peer id."""
@@ -85,13 +88,14 @@ class MemoryHub:
 class MemoryLinks:
     """Implements `Links` over a hub."""
 
-    def __init__(self, hub: MemoryHub, me: PeerId, is_client: bool = False) -> None:
+    def __init__(
+        self, hub: MemoryHub, me: PeerId, is_client: bool = False, first: frozenset[PeerId] = frozenset()
+    ) -> None:
         self.me = me
         self.is_client = is_client
         self._hub = hub
         self._receiver: Receiver | None = None
-        self._inbox: list[Frame] = []
-        self._on_the_way = 0
+        self._inbox = FairQueue(first)
         self._stalled = False
         self._wake_planned = False
 
@@ -135,7 +139,6 @@ class MemoryLinks:
         self._hub.leave(self)
         self._receiver = None
         self._inbox.clear()
-        self._on_the_way = 0
 
     def stall(self, stalled: bool) -> None:
         """Stop reading, or read on, as a process does that is suspended: tests of back pressure."""
@@ -151,9 +154,8 @@ class MemoryLinks:
 
     def accept(self, frame: Frame, line: "_Line") -> bool:
         """Take a frame that comes over `line`; False when too many are on their way."""
-        if self._receiver is None or self._on_the_way >= INBOX_FRAMES_MAX:
+        if self._receiver is None or len(line.waiting) >= LINE_FRAMES_MAX:
             return False
-        self._on_the_way += 1
         loop = asyncio.get_running_loop()
         delay_s = line.delay_s(loop.time())
         line.waiting.append((self._receiver, frame))
@@ -173,9 +175,11 @@ class MemoryLinks:
     def _arrive(self, line: "_Line") -> None:
         # The oldest frame arrives, whichever timer rang: the loop does not keep timers of equal time in order.
         receiver, frame = line.waiting.popleft()
-        if self._receiver is receiver:  # not closed and opened again meanwhile
-            self._inbox.append(frame)
-            self._plan_wake()
+        if self._receiver is not receiver:
+            return  # closed, perhaps opened again meanwhile
+        if not self._inbox.put(line.source, frame):
+            receiver.on_drop("inbox", 1)
+        self._plan_wake()
 
     def _plan_wake(self) -> None:
         if self._inbox and not self._stalled and not self._wake_planned:
@@ -186,9 +190,9 @@ class MemoryLinks:
         self._wake_planned = False
         if self._stalled or self._receiver is None:
             return
-        frames, self._inbox = self._inbox, []
-        self._on_the_way -= len(frames)
-        self._receiver.on_frames(frames)
+        turn = self._inbox.take()
+        self._plan_wake()
+        self._receiver.on_frames([frame for _, frame in turn])
 
     def _is_open(self) -> bool:
         return self._receiver is not None
@@ -216,6 +220,7 @@ class _Line:
     """One direction between two nodes: its own stream of randomness, and when its last frame arrives."""
 
     def __init__(self, settings: MemorySettings, source: PeerId, target: PeerId) -> None:
+        self.source = source
         self._settings = settings
         self._random = derive_random(settings.seed, "memory", source, target)
         self._last_arrival_s = 0.0

@@ -1,10 +1,13 @@
 """Links over zenoh: TCP and TLS 1.3 with client certificates between processes. The only file that imports zenoh.
 
-Threads. zenoh calls back on its own threads; what comes in goes to a bounded list and one `call_soon_threadsafe` per
-batch wakes the loop. What goes out passes a bounded queue to one sending thread, because a put can block; questions and
-answers of the bulk lane use a small pool, so that a full bulk queue never holds up control. Control is REAL_TIME and
-express with DROP, bulk is BACKGROUND with BLOCK: a put that blocks on a stalled peer would end with a closed link and
-no error.
+Threads. zenoh calls back on its own threads; what comes in waits in an inbox and is handed over turn by turn. What
+goes out passes an outbox to one sending thread, because a put can block (`mailboxes.py`). Questions, answers and looks
+at the links have small pools of their own, so that a peer that does not read holds up its own answers at most. Control
+is REAL_TIME and express with DROP, bulk is BACKGROUND with BLOCK: a put that blocks on a stalled peer would end with a
+closed link and no error.
+
+Whose turn. Every peer publishes under a key that ends with its name, and the access rules tie names to certificates. So
+whoever floods fills its own share of room and time, whatever its envelopes claim.
 
 Who is linked. `open()` does not raise when peers refuse us, so links are watched: a peer counts as linked when it holds
 its liveliness token (declared after its subscriptions) and a link exists whose certificate names it and whose zenoh id
@@ -14,7 +17,6 @@ own envelope. A client holds a token of another kind: it can be answered, and is
 """
 
 import asyncio
-import queue
 import re
 import threading
 from collections.abc import Callable
@@ -25,10 +27,12 @@ import zenoh
 from synaptic_mesh.base.errors import LocalError, PeerError, ResourceError
 from synaptic_mesh.base.ids import NetworkId, PeerId, short
 from synaptic_mesh.identity.certificates import peer_of_name_untrusted
-from synaptic_mesh.identity.envelope import HEADER_BYTES_MAX, PAYLOAD_BYTES_MAX
+from synaptic_mesh.identity.envelope import EVERYONE, HEADER_BYTES_MAX, PAYLOAD_BYTES_MAX
 from synaptic_mesh.transport.daemon_pool import DaemonPool
 from synaptic_mesh.transport.links import REPLY_BYTES_MAX, Frame, Receiver
+from synaptic_mesh.transport.mailboxes import Inbox, Outbox, Seats
 from synaptic_mesh.transport.zenoh_settings import (
+    ANYONE,
     ZenohSettings,
     alive_key,
     broadcast_key,
@@ -39,14 +43,14 @@ from synaptic_mesh.transport.zenoh_settings import (
     zenoh_options,
 )
 
-OUTBOX_FRAMES_MAX = 4_096
-"""Control frames waiting for the sending thread; further ones are dropped."""
-INBOX_FRAMES_MAX = 4_096
-INBOX_BYTES_MAX = 64 << 20
-"""Control frames waiting for the event loop, in number and bytes; further ones are dropped."""
-REQUESTS_MAX = 256
-"""Requests of peers that are answered at the same time; more are refused."""
+REQUESTS_MAX = 64
+REQUESTS_PER_PEER_MAX = 8
+"""Requests that are answered at the same time, of all peers and of one; more are refused. An answer has up to 4 MiB."""
+QUESTION_BYTES_MAX = 1 << 10
+"""Largest payload of a request: ours have 50 bytes."""
 BULK_THREADS = 4
+LOOKS_MAX = 4
+"""Looks at the links under way: one may hang. More that are asked for become one, afterwards."""
 LOOK_S = 2.0
 """Links are looked at this often although nothing was announced: an event may be lost, a link must not."""
 SOURCE_PLACES = re.compile(r"\s+at \S+\.rs:\d+\.?")
@@ -73,9 +77,11 @@ class ZenohLinks:
         self.me = me
         self._settings = settings
         self._network = network
-        self._inbox = _Inbox()
-        self._outbox: queue.Queue[tuple[str, Frame] | None] = queue.Queue(OUTBOX_FRAMES_MAX)
-        self._bulk = DaemonPool(BULK_THREADS, "mesh-bulk")
+        self._inbox = Inbox(settings.first)
+        self._outbox = Outbox(settings.first)
+        self._asks = DaemonPool(BULK_THREADS, "mesh-ask")
+        self._replies = DaemonPool(BULK_THREADS, "mesh-reply")
+        self._lookers = DaemonPool(LOOKS_MAX, "mesh-look")
         self._sender = threading.Thread(target=self._send_all, name="mesh-send", daemon=True)
         self._session: Any = None
         self._declared: list[Any] = []
@@ -85,9 +91,11 @@ class ZenohLinks:
         self._clients: set[PeerId] = set()
         self._linked: frozenset[PeerId] = frozenset()
         self._linked_clients: frozenset[PeerId] = frozenset()
-        self._looks = self._newest_look = 0
+        self._looks = self._newest_look = self._looking = 0
+        self._look_wanted = False
         self._timer: asyncio.TimerHandle | None = None
         self._answers: set[asyncio.Task[None]] = set()
+        self._seats = Seats(REQUESTS_MAX, REQUESTS_PER_PEER_MAX)
         self._closed = False
 
     async def open(self, receiver: Receiver) -> None:
@@ -97,18 +105,18 @@ class ZenohLinks:
         self._loop = asyncio.get_running_loop()
         self._receiver = receiver
         self._inbox.attach(self._loop, receiver)
-        await self._loop.run_in_executor(self._bulk, self._open_session)
+        await self._loop.run_in_executor(self._lookers, self._open_session)
         self._sender.start()
         self._look_again()
 
     def send(self, peer: PeerId, frame: Frame) -> bool:
         """See `Links.send`."""
         is_linked = peer in self._linked or peer in self._linked_clients
-        return is_linked and self._enqueue(control_key(self._network, peer), frame)
+        return is_linked and not self._closed and self._outbox.put(peer, frame)
 
     def broadcast(self, frame: Frame) -> bool:
         """See `Links.broadcast`."""
-        return self._enqueue(broadcast_key(self._network), frame)
+        return not self._closed and self._outbox.put(EVERYONE, frame)
 
     async def request(self, peer: PeerId, frame: Frame, timeout_ms: int) -> bytes:
         """See `Links.request`."""
@@ -119,7 +127,7 @@ class ZenohLinks:
         question = _Question(self._loop)
         try:
             async with asyncio.timeout(timeout_ms / 1_000):
-                await self._loop.run_in_executor(self._bulk, self._ask, peer, frame, timeout_ms, question)
+                await self._loop.run_in_executor(self._asks, self._ask, peer, frame, timeout_ms, question)
                 answer = await question.answer
         except TimeoutError:
             raise ResourceError(f"peer {short(peer)} did not answer within {timeout_ms} ms") from None
@@ -143,18 +151,11 @@ class ZenohLinks:
             closing = threading.Thread(target=self._close_session, name="mesh-close", daemon=True)
             closing.start()
             await self._loop.run_in_executor(None, closing.join, self._settings.close_timeout_s)
-        self._bulk.shutdown(wait=False, cancel_futures=True)
+        self._outbox.close()
+        for pool in (self._asks, self._replies, self._lookers):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     # On the event loop.
-
-    def _enqueue(self, key: str, frame: Frame) -> bool:
-        if self._closed:
-            return False
-        try:
-            self._outbox.put_nowait((key, frame))
-        except queue.Full:
-            return False
-        return True
 
     def _note_linked(self, linked: frozenset[PeerId], clients: frozenset[PeerId]) -> None:
         self._linked_clients = clients
@@ -162,20 +163,27 @@ class ZenohLinks:
             self._linked = linked
             self._receiver.on_peers(linked)
 
-    def _note_request(self, query: Any, frame: Frame) -> None:
-        if self._receiver is None or self._closed or len(self._answers) >= REQUESTS_MAX:
-            self._bulk_submit(query.drop)
+    def _note_request(self, asker: PeerId, query: Any, frame: Frame) -> None:
+        if self._receiver is None or self._closed:
+            self._end_request(asker, query)
             return
-        task = asyncio.ensure_future(self._answer(self._receiver, query, frame))
+        task = asyncio.ensure_future(self._answer(self._receiver, asker, query, frame))
         self._answers.add(task)
         task.add_done_callback(self._answers.discard)
 
-    async def _answer(self, receiver: Receiver, query: Any, frame: Frame) -> None:
+    async def _answer(self, receiver: Receiver, asker: PeerId, query: Any, frame: Frame) -> None:
         try:
             answer = await receiver.on_request(*frame)
-            await asyncio.get_running_loop().run_in_executor(self._bulk, self._reply, query, answer)
+            await asyncio.get_running_loop().run_in_executor(self._replies, self._reply, asker, query, answer)
         finally:
-            self._bulk_submit(query.drop)
+            self._end_request(asker, query)
+
+    def _end_request(self, asker: PeerId, query: Any) -> None:
+        self._seats.leave(asker)
+        try:
+            self._replies.submit(query.drop)
+        except RuntimeError:  # the pool is shut down: so is the session
+            query.drop()
 
     # On other threads.
 
@@ -191,17 +199,17 @@ class ZenohLinks:
             raise ResourceError(f"cannot open the network on {where}: {why}") from None
         self._session = session
         remote = zenoh.Locality.REMOTE
-        heard = [control_key(self._network, self.me)]
+        heard = [control_key(self._network, self.me, ANYONE)]
         if not self._settings.is_client:
-            heard.append(broadcast_key(self._network))
+            heard.append(broadcast_key(self._network, ANYONE))
         for key in heard:
             self._declared.append(session.declare_subscriber(key, _direct(self._on_sample), allowed_origin=remote))
         if not self._settings.is_client:
-            mine = bulk_key(self._network, self.me)
+            mine = bulk_key(self._network, self.me, ANYONE)
             self._declared.append(session.declare_queryable(mine, _direct(self._on_query), allowed_origin=remote))
         # The token comes last: whoever sees it knows that the subscriptions above are in place.
-        for kind in ("alive", "client"):
-            everyone = f"mesh/{self._network.hex()}/*/{kind}"
+        for kind in (alive_key, client_key):
+            everyone = kind(self._network, ANYONE)
             watch = session.liveliness().declare_subscriber(everyone, self._on_token, history=True)
             self._declared.append(watch)
         mine = (client_key if self._settings.is_client else alive_key)(self._network, self.me)
@@ -209,26 +217,25 @@ class ZenohLinks:
         self._declared.append(session.info.declare_link_events_listener(self._on_link))
 
     def _close_session(self) -> None:
+        self._outbox.close()
         if self._sender.is_alive():
-            try:
-                self._outbox.put(None, timeout=self._settings.close_timeout_s / 2)
-                self._sender.join(self._settings.close_timeout_s / 2)
-            except queue.Full:
-                pass  # the sender hangs in a put; closing the session frees it
+            self._sender.join(self._settings.close_timeout_s / 2)  # it may hang in a put; closing the session frees it
         self._session.close()
 
     def _send_all(self) -> None:
-        while (item := self._outbox.get()) is not None:
-            key, (header, payload) = item
-            try:
-                self._session.put(key, payload, attachment=header, **_CONTROL)
-            except zenoh.ZError:
-                self._inbox.drop("link")
+        while turn := self._outbox.take():
+            for peer, (header, payload) in turn:
+                everyone = peer == EVERYONE
+                key = broadcast_key(self._network, self.me) if everyone else control_key(self._network, peer, self.me)
+                try:
+                    self._session.put(key, payload, attachment=header, **_CONTROL)
+                except zenoh.ZError:
+                    self._inbox.drop("link")
 
     def _ask(self, peer: PeerId, frame: Frame, timeout_ms: int, question: "_Question") -> None:
         handler = zenoh.handlers.Callback(question.take, question.finish, indirect=False)
         self._session.get(
-            bulk_key(self._network, peer),
+            bulk_key(self._network, peer, self.me),
             handler,
             payload=frame[1],
             attachment=frame[0],
@@ -237,32 +244,39 @@ class ZenohLinks:
             **_BULK,
         )
 
-    def _reply(self, query: Any, answer: bytes) -> None:
+    def _reply(self, asker: PeerId, query: Any, answer: bytes) -> None:
         try:
-            query.reply(bulk_key(self._network, self.me), answer)
+            query.reply(bulk_key(self._network, self.me, asker), answer)
         except zenoh.ZError:
             self._inbox.drop("link")
 
-    def _bulk_submit(self, call: Callable[[], object]) -> None:
-        try:
-            self._bulk.submit(call)
-        except RuntimeError:  # the pool is shut down: so is the session
-            call()
-
     def _on_sample(self, sample: Any) -> None:
-        frame = _frame(sample)
-        if frame is None:
-            self._inbox.drop("oversized")
-        else:
-            self._inbox.put(frame)
+        received = self._received(sample, PAYLOAD_BYTES_MAX)
+        if received is not None:
+            self._inbox.put(*received)
 
     def _on_query(self, query: Any) -> None:
-        frame = _frame(query)
-        if frame is None:
-            self._inbox.drop("oversized")
+        received = self._received(query, QUESTION_BYTES_MAX)
+        if received is None:
             query.drop()
+        elif self._seats.take(received[0]):
+            self._inbox.call(self._note_request, received[0], query, received[1])
         else:
-            self._inbox.call(self._note_request, query, frame)
+            self._inbox.drop("requests")
+            query.drop()
+
+    def _received(self, message: Any, payload_bytes_max: int) -> tuple[PeerId, Frame] | None:
+        """The name in the key of a sample or query, and its frame; None, and counted, if one of them is not right."""
+        try:
+            peer = peer_of_name_untrusted(str(message.key_expr).rpartition("/")[2])
+        except PeerError:
+            self._inbox.drop("stranger")
+            return None
+        header, payload = message.attachment, message.payload
+        if header is None or payload is None or len(header) > HEADER_BYTES_MAX or len(payload) > payload_bytes_max:
+            self._inbox.drop("oversized")  # before it is copied
+            return None
+        return peer, (header.to_bytes(), payload.to_bytes())
 
     def _on_token(self, sample: Any) -> None:
         _, _, name, kind = str(sample.key_expr).split("/")
@@ -287,79 +301,31 @@ class ZenohLinks:
             self._timer = self._loop.call_later(LOOK_S, self._look_again)
 
     def _look_at_links(self) -> None:
-        if not self._closed:
-            self._looks += 1
-            look = self._looks
-            self._bulk_submit(lambda: self._refresh(look))
+        if self._closed:
+            return
+        if self._looking >= LOOKS_MAX:
+            self._look_wanted = True
+            return
+        self._looks += 1
+        self._looking += 1
+        self._lookers.submit(self._refresh, self._looks)
 
     def _refresh(self, look: int) -> None:
-        named = _certified_peers(self._session.info.links())
+        try:
+            named = _certified_peers(self._session.info.links())
+        except zenoh.ZError:  # the session is closed
+            named = set()
         self._inbox.call(self._note_look, look, named)
 
     def _note_look(self, look: int, named: set[PeerId]) -> None:
         """Take in what a look at the links found. Looks run side by side: one that was overtaken is out of date."""
+        self._looking -= 1
         if look > self._newest_look:
             self._newest_look = look
             self._note_linked(frozenset(self._alive & named), frozenset(self._clients & named))
-
-
-class _Inbox:
-    """Hands what arrives on zenoh's threads to the event loop, in batches and within bounds."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._frames: list[Frame] = []
-        self._bytes = 0
-        self._drops: dict[str, int] = {}
-        self._planned = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._receiver: Receiver | None = None
-
-    def attach(self, loop: asyncio.AbstractEventLoop, receiver: Receiver) -> None:
-        self._loop, self._receiver = loop, receiver
-
-    def detach(self) -> None:
-        self._receiver = None
-
-    def put(self, frame: Frame) -> None:
-        size = len(frame[0]) + len(frame[1])
-        with self._lock:
-            if len(self._frames) >= INBOX_FRAMES_MAX or self._bytes + size > INBOX_BYTES_MAX:
-                self._drops["inbox"] = self._drops.get("inbox", 0) + 1
-            else:
-                self._frames.append(frame)
-                self._bytes += size
-            self._plan()
-
-    def drop(self, reason: str) -> None:
-        with self._lock:
-            self._drops[reason] = self._drops.get(reason, 0) + 1
-            self._plan()
-
-    def call(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Call on the loop; silently not when the loop is closed, which ends everything here."""
-        try:
-            if self._loop is not None and self._receiver is not None:
-                self._loop.call_soon_threadsafe(function, *arguments)
-        except RuntimeError:
-            self._receiver = None
-
-    def _plan(self) -> None:
-        if not self._planned:
-            self._planned = True
-            self.call(self._deliver)
-
-    def _deliver(self) -> None:
-        with self._lock:
-            frames, self._frames, self._bytes = self._frames, [], 0
-            drops, self._drops = self._drops, {}
-            self._planned = False
-        if self._receiver is None:
-            return
-        for reason, count in sorted(drops.items()):
-            self._receiver.on_drop(reason, count)
-        if frames:
-            self._receiver.on_frames(frames)
+        if self._look_wanted:
+            self._look_wanted = False
+            self._look_at_links()
 
 
 class _Question:
@@ -392,14 +358,6 @@ def _direct(callback: Callable[[Any], None]) -> Any:
     """Have zenoh call on its network thread: one hop between threads less, and what is not taken in time stays in the
     socket, where the sender notices it."""
     return zenoh.handlers.Callback(callback, indirect=False)
-
-
-def _frame(message: Any) -> Frame | None:
-    """The frame of a sample or query, None if a part is missing or over its bound (before it is copied)."""
-    header, payload = message.attachment, message.payload
-    if header is None or payload is None or len(header) > HEADER_BYTES_MAX or len(payload) > PAYLOAD_BYTES_MAX:
-        return None
-    return header.to_bytes(), payload.to_bytes()
 
 
 def _certified_peers(links: list[Any]) -> set[PeerId]:

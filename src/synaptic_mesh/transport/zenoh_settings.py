@@ -38,6 +38,10 @@ class ZenohSettings(msgspec.Struct, frozen=True):
     """Peers that may do anything on a link, by the name in their certificate. None: every peer with a valid
     certificate.
     """
+    clients: tuple[PeerId, ...] = ()
+    """Those of the members that only submit: they may speak to this node, not to everyone, and ask it for no blobs."""
+    first: tuple[PeerId, ...] = ()
+    """Peers whose frames wait in a room of their own and are handled first: validators."""
     is_client: bool = False
     """Only submits and follows: it hears no broadcasts, serves nothing, and nobody counts it among the nodes."""
     gossip: bool = False
@@ -75,7 +79,7 @@ def zenoh_options(settings: ZenohSettings, network: NetworkId, me: PeerId) -> di
         "transport/link/rx/max_message_size": MESSAGE_BYTES_MAX,
         "transport/link/tls": tls_options(settings.credentials),
         "transport/shared_memory/enabled": False,  # a peer could change bytes after they were checked
-        "access_control": access_rules(settings.members, network, me),
+        "access_control": access_rules(settings, network, me),
     }
 
 
@@ -99,59 +103,82 @@ def tls_options(credentials: Credentials) -> dict[str, Any]:
     }
 
 
-def control_key(network: NetworkId, peer: PeerId) -> str:
-    """Where the control frames for one peer are published."""
-    return f"mesh/{network.hex()}/{peer.hex()}/control"
+ANYONE = PeerId(b"")
+"""Stands for every peer in a key."""
 
 
-def broadcast_key(network: NetworkId) -> str:
-    """Where the control frames for everyone are published."""
-    return f"mesh/{network.hex()}/all/control"
+def control_key(network: NetworkId, peer: PeerId, sender: PeerId) -> str:
+    """Where `sender` publishes control frames for one peer. The access rules let nobody use another's name."""
+    return f"mesh/{network.hex()}/{_name(peer)}/control/{_name(sender)}"
 
 
-def bulk_key(network: NetworkId, peer: PeerId) -> str:
-    """Where one peer answers requests."""
-    return f"mesh/{network.hex()}/{peer.hex()}/bulk"
+def broadcast_key(network: NetworkId, sender: PeerId) -> str:
+    """Where `sender` publishes control frames for everyone."""
+    return f"mesh/{network.hex()}/all/control/{_name(sender)}"
+
+
+def bulk_key(network: NetworkId, peer: PeerId, sender: PeerId) -> str:
+    """Where one peer answers the requests of `sender`."""
+    return f"mesh/{network.hex()}/{_name(peer)}/bulk/{_name(sender)}"
 
 
 def alive_key(network: NetworkId, peer: PeerId) -> str:
     """The token a peer holds while it listens; declared last, so whoever sees it can be heard."""
-    return f"mesh/{network.hex()}/{peer.hex()}/alive"
+    return f"mesh/{network.hex()}/{_name(peer)}/alive"
 
 
 def client_key(network: NetworkId, peer: PeerId) -> str:
     """The token a client holds instead."""
-    return f"mesh/{network.hex()}/{peer.hex()}/client"
+    return f"mesh/{network.hex()}/{_name(peer)}/client"
 
 
-def access_rules(members: tuple[PeerId, ...] | None, network: NetworkId, me: PeerId) -> dict[str, Any]:
-    """Default deny. A peer may announce and listen under its own name only, and speak to this node and to everyone.
+def access_rules(settings: ZenohSettings, network: NetworkId, me: PeerId) -> dict[str, Any]:
+    """Default deny. A peer may announce, listen and speak under its own name only, to this node and to everyone.
 
     Every key is listed: a `**` outside the rules would be denied without a word.
     """
-    wildcard = PeerId(b"")
-    named = [wildcard] if members is None else [peer for peer in sorted(set(members)) if peer != me]
-    tokens = [_any(network, kind) for kind in ("alive", "client")]
-    rules: list[dict[str, Any]] = [
-        _rule("in", "ingress", ["put"], [control_key(network, me), broadcast_key(network)]),
-        _rule("ask", "ingress", ["query"], [bulk_key(network, me)]),
+    tokens = [alive_key(network, ANYONE), client_key(network, ANYONE)]
+    lanes = [control_key(network, ANYONE, ANYONE), bulk_key(network, ANYONE, ANYONE)]
+    rules = [
         _rule("watch", "ingress", ["liveliness_query", "declare_liveliness_subscriber"], tokens),
-        _rule("out", "egress", _ALL_MESSAGES, [_any(network, "control"), _any(network, "bulk"), *tokens]),
+        _rule("out", "egress", _ALL_MESSAGES, [*lanes, *tokens]),
     ]
     subjects: list[dict[str, Any]] = []
     policies: list[dict[str, Any]] = []
-    for peer in named:
+    members = settings.members
+    for peer in [ANYONE] if members is None else [peer for peer in sorted(set(members)) if peer != me]:
         name = peer.hex() or "anyone"
-        own = [_own(network, peer, kind) for kind in ("control", "bulk", "alive", "client")]
-        listens = ["declare_subscriber", "declare_queryable", "reply", "liveliness_token"]
-        rules.append(_rule(f"own-{name}", "ingress", listens, [*own, broadcast_key(network)]))
+        own = _rules_of_client(name, network, me, peer)
+        if peer not in settings.clients:
+            own += _rules_of_node(name, network, me, peer)
+        rules += own
         subject: dict[str, Any] = {"id": name, "link_protocols": ["tls"]}
         if peer:
             subject["cert_common_names"] = [name]
         subjects.append(subject)
-        policies.append({"rules": ["in", "ask", "watch", "out", f"own-{name}"], "subjects": [name]})
+        policies.append({"rules": ["watch", "out", *[rule["id"] for rule in own]], "subjects": [name]})
     enabled: dict[str, Any] = {"enabled": True, "default_permission": "deny"}
-    return enabled | {"rules": rules, "subjects": subjects, "policies": policies} if named else enabled
+    return enabled | {"rules": rules, "subjects": subjects, "policies": policies} if subjects else enabled
+
+
+def _rules_of_client(name: str, network: NetworkId, me: PeerId, peer: PeerId) -> list[dict[str, Any]]:
+    """What every member may do: speak to this node, and hear what is for it."""
+    return [
+        _rule(f"speak-{name}", "ingress", ["put"], [control_key(network, me, peer)]),
+        _rule(f"hear-{name}", "ingress", ["declare_subscriber"], [control_key(network, peer, ANYONE)]),
+        _rule(f"client-{name}", "ingress", ["liveliness_token"], [client_key(network, peer)]),
+    ]
+
+
+def _rules_of_node(name: str, network: NetworkId, me: PeerId, peer: PeerId) -> list[dict[str, Any]]:
+    """What a node may do besides: speak to everyone and hear that, ask and answer, count as linked."""
+    return [
+        _rule(f"speak-all-{name}", "ingress", ["put"], [broadcast_key(network, peer)]),
+        _rule(f"hear-all-{name}", "ingress", ["declare_subscriber"], [broadcast_key(network, ANYONE)]),
+        _rule(f"ask-{name}", "ingress", ["query"], [bulk_key(network, me, peer)]),
+        _rule(f"answer-{name}", "ingress", ["declare_queryable", "reply"], [bulk_key(network, peer, ANYONE)]),
+        _rule(f"alive-{name}", "ingress", ["liveliness_token"], [alive_key(network, peer)]),
+    ]
 
 
 _ALL_MESSAGES = [
@@ -170,12 +197,8 @@ def _rule(name: str, flow: str, messages: list[str], keys: list[str]) -> dict[st
     return {"id": name, "permission": "allow", "flows": [flow], "messages": messages, "key_exprs": keys}
 
 
-def _any(network: NetworkId, kind: str) -> str:
-    return f"mesh/{network.hex()}/*/{kind}"
-
-
-def _own(network: NetworkId, peer: PeerId, kind: str) -> str:
-    return f"mesh/{network.hex()}/{peer.hex()}/{kind}" if peer else _any(network, kind)
+def _name(peer: PeerId) -> str:
+    return peer.hex() or "*"
 
 
 def options_json(options: dict[str, Any]) -> dict[str, str]:
