@@ -4,10 +4,12 @@ from blake3 import blake3
 from msgspec.structs import replace
 
 from synaptic_mesh.base.digests import blob_digest, hash_bytes
+from synaptic_mesh.collab import update
 from synaptic_mesh.collab.batches import order_rows
 from synaptic_mesh.collab.state import initial_state
 from synaptic_mesh.collab.tensors import decode_tensors_untrusted
 from synaptic_mesh.collab.update import NO_DIGEST, InnerStates, execute_update
+from synaptic_mesh.engine.backend import step_by_step
 from synaptic_mesh.engine.reference import ReferenceBackend
 from synaptic_mesh.engine.serialize import graph_from_bytes_untrusted
 from synaptic_mesh.ledger.jobs import Assignment
@@ -68,6 +70,25 @@ def test_update_is_the_written_rule(setting, inner_steps, hashed):
     assert result.trace_root == level[0]
     assert result.witness == hash_bytes("SM/witness-x/v1", *digests)
     assert any(delta)
+
+
+@pytest.mark.parametrize(("room_steps", "groups"), [(1, [1] * 11), (3, [3, 3, 2, 3]), (1 << 20, [8, 3])])
+def test_inner_steps_travel_in_groups_that_change_nothing(setting, monkeypatch, room_steps, groups):
+    """No group is over a digest of the trace, and none has more rows than there is room for."""
+    manifest = replace(setting.manifest, inner_steps=11)
+    expected = setting.execute(manifest=manifest)
+    seen = []
+
+    class Grouped:
+        def __init__(self, program):
+            self.write, self.read = program.write, program.read
+            self.run_feed = lambda feed: seen.append(len(feed["y"])) or step_by_step(program, feed)
+
+    setting.program = Grouped(setting.program)
+    step_bytes = sum(tensor[:1].nbytes for tensor in setting.shard.values()) * manifest.batch
+    monkeypatch.setattr(update, "FEED_BYTES_MAX", room_steps * step_bytes)
+    assert setting.execute(manifest=manifest) == expected
+    assert seen == groups
 
 
 def test_a_program_can_be_used_again(setting):

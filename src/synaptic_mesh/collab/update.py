@@ -18,7 +18,7 @@ place of delta and trace, so a claim to have completed such an update is a prove
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -30,7 +30,7 @@ from synaptic_mesh.base.ids import DIGEST_BYTES, Digest
 from synaptic_mesh.collab.batches import iterate_batches
 from synaptic_mesh.collab.state import State
 from synaptic_mesh.collab.tensors import encode_tensors
-from synaptic_mesh.engine.backend import Program, StepInvalid
+from synaptic_mesh.engine.backend import Program, StepInvalid, run_feed
 from synaptic_mesh.ledger.jobs import Assignment
 from synaptic_mesh.ledger.manifest import BlobRef, Manifest, TensorSpec
 
@@ -39,6 +39,8 @@ TRACE_DOMAIN = "SM/trace/v1"
 WITNESS_DOMAIN = "SM/witness-x/v1"
 TRACE_STRIDE = 8
 """Inner steps between two digests of the trace."""
+FEED_BYTES_MAX = 4 << 20
+"""Rows copied out of the shard for one call of several inner steps."""
 NO_DIGEST = Digest(bytes(DIGEST_BYTES))
 
 
@@ -71,20 +73,33 @@ def execute_update(
         program.write(spec.name, optimizer[spec.name])
     rows = len(next(iter(shard.values())))
     batches = iterate_batches(assignment.order_seed, rows, manifest.batch)
-    for inner_step, chosen in zip(range(manifest.inner_steps), batches, strict=False):
-        for name, tensor in shard.items():
-            program.write(name, tensor.take(chosen, axis=0))
+    done = 0
+    for count in _group_sizes(manifest, shard):
+        chosen = np.stack(list(itertools.islice(batches, count)))  # (count, batch)
         try:
-            program.run()
+            run_feed(program, {name: tensor.take(chosen, axis=0) for name, tensor in shard.items()})
         except StepInvalid as error:
-            return _invalid(tape.digests, f"inner step {inner_step}: {error}"), b""
-        if (inner_step + 1) % TRACE_STRIDE == 0 or inner_step + 1 == manifest.inner_steps:
+            return _invalid(tape.digests, f"inner step {done + error.completed}: {error}"), b""
+        done += count
+        if done % TRACE_STRIDE == 0 or done == manifest.inner_steps:
             tape.add()
     delta = _delta(program, manifest, state)
     if delta is None:
         return _invalid(tape.digests, "the delta holds a value that is not finite"), b""
     blob = encode_tensors(manifest.parameters, delta)
     return UpdateResult(BlobRef(blob_digest(blob), len(blob)), _trace_root(tape.digests), _witness(tape.digests)), blob
+
+
+def _group_sizes(manifest: Manifest, shard: Mapping[str, Array]) -> Iterator[int]:
+    """Yield how many inner steps go into one call, to the end: none over a digest, and none of more rows than
+    `FEED_BYTES_MAX` has room for, but one step at least."""
+    row_bytes = sum(tensor[:1].nbytes for tensor in shard.values())
+    most = min(TRACE_STRIDE, max(1, FEED_BYTES_MAX // max(1, row_bytes * manifest.batch)))
+    for start in range(0, manifest.inner_steps, TRACE_STRIDE):
+        left = min(TRACE_STRIDE, manifest.inner_steps - start)
+        while left:
+            yield min(left, most)
+            left -= min(left, most)
 
 
 class InnerStates:

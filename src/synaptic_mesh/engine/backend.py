@@ -6,10 +6,11 @@ to execute a graph takes a `Backend` as an argument, so cores never import a run
 
 import enum
 from collections.abc import Mapping
+from functools import partial
 from typing import Protocol
 
 from synaptic_mesh.base.arrays import Array
-from synaptic_mesh.base.errors import MeshError
+from synaptic_mesh.base.errors import MeshError, ResourceError
 from synaptic_mesh.engine.ir import Graph
 
 
@@ -26,7 +27,17 @@ class StepInvalid(MeshError):
 
     It is a property of graph and inputs, so every exact backend raises it for the same runs: a job whose step is
     invalid is refused with a reason, nobody is at fault locally and no peer is to blame for the raise itself.
+    `completed`: steps of the same call that were carried out before, where the call was `run_feed`.
     """
+
+    def __init__(self, message: str, completed: int = 0) -> None:
+        super().__init__(message)
+        self.completed = completed
+
+
+class ProgramLost(ResourceError):
+    """What executed a program is gone, and the values of its inputs with it. The program can be used again: as a new
+    one, its inputs zero. Whoever has the task begins it again; the bits do not depend on where it is carried out."""
 
 
 class Program(Protocol):
@@ -61,3 +72,25 @@ class Backend(Protocol):
 
     def compile(self, graph: Graph) -> Program:
         """Return a program for `graph`. Raises LocalError when it breaks the IR's law or the admission limits."""
+
+
+def run_feed(program: Program, feed: Mapping[str, Array]) -> None:
+    """Execute one step for each row of the arrays of `feed`, which become the values of these inputs one after another.
+
+    feed: arrays of shape (steps, *shape of the input), at least one. The bits are those of `step_by_step`; a program
+    that has a `run_feed` of its own may carry out many steps at once. Raises as writing and running does, StepInvalid
+    with the number of steps that were completed.
+    """
+    getattr(program, "run_feed", partial(step_by_step, program))(feed)
+
+
+def step_by_step(program: Program, feed: Mapping[str, Array]) -> None:
+    """Do what `run_feed` says with writes and runs: its definition."""
+    for step in range(len(next(iter(feed.values())))):
+        for name, values in feed.items():
+            program.write(name, values[step])
+        try:
+            program.run()
+        except StepInvalid as error:
+            error.completed = step
+            raise

@@ -6,6 +6,7 @@ model's whole step takes a microsecond or two, so each attribute that is looked 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
 
 from synaptic_mesh.base.arrays import DTYPES, Array
 from synaptic_mesh.base.errors import LocalError, ResourceError
@@ -47,7 +48,7 @@ class ArenaProgram:
         when the floating-point environment changed meanwhile."""
         flags = self._execute(1)
         if flags:
-            _refuse(flags)
+            refuse(flags)
         self._has_run = True
 
     def run_many(self, steps: int) -> None:
@@ -56,7 +57,7 @@ class ArenaProgram:
             raise LocalError(f"{steps} steps in one call: choose 0 to {STEPS_PER_CALL_MAX}")
         flags = self._execute(steps)
         if flags:
-            _refuse(flags)
+            refuse(flags)
         self._has_run = self._has_run or steps > 0
 
     def read(self, name: str) -> Array:
@@ -87,7 +88,7 @@ class ArenaProgram:
             if name not in self._outputs:
                 raise LocalError(f"the graph has no output {name!r}, only {sorted(self._outputs)}")
         places = [(name, self._inputs[name]) for name in inputs]
-        return prepare_call(self, places, [self._inputs.get(name, self._outputs[name]) for name in outputs], _refuse)
+        return prepare_call(self, places, [self._inputs.get(name, self._outputs[name]) for name in outputs], refuse)
 
     def close(self) -> None:
         """Release code and memory. Arrays that `read` returned are copies and stay valid."""
@@ -105,11 +106,12 @@ def _view(memory: Array, slot: CachedSlot) -> Array:
     return memory[slot.offset : slot.offset + size].view(dtype).reshape(slot.shape)
 
 
-def _refuse(flags: int) -> None:
+def refuse(flags: int, completed: int = 0) -> NoReturn:
+    """Raise what flags mean, after so many `completed` steps of the call: StepInvalid, or ResourceError."""
     if flags & ENVIRONMENT_CHANGED:
         raise ResourceError("the floating-point environment changed during a run: its results are discarded")
     reason = "a checked output is not finite" if flags & NOT_FINITE else "an index is out of range"
-    raise StepInvalid(f"the step is invalid: {reason}")
+    raise StepInvalid(f"the step is invalid: {reason}", completed)
 
 
 def _refuse_closed(_: int) -> int:
