@@ -7,9 +7,12 @@ import pytest
 from synaptic_mesh.base.errors import LocalError, ResourceError
 from synaptic_mesh.engine.backend import Trust
 from synaptic_mesh.engine.executors import order
+from synaptic_mesh.engine.reference import ReferenceBackend
 from synaptic_mesh.engine.trace import f32, trace
 from synaptic_mesh.node import backends
-from synaptic_mesh.node.backends import is_installed, open_backend
+from synaptic_mesh.node.backends import is_installed, open_backend, open_foreign_backend
+from synaptic_mesh.workers.confinement import is_supported
+from synaptic_mesh.workers.isolated import IsolatedBackend, MoveRule
 from synaptic_mesh.workers.switching import SwitchingProgram
 from synaptic_mesh.workers.wasm_runtime import WasmBackend
 
@@ -46,3 +49,29 @@ def test_auto_answers_at_once_and_ends_up_native_where_llvm_is_installed(tmp_pat
 def test_auto_is_wasm_where_llvm_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "is_installed", lambda _: False)
     assert isinstance(open_backend("auto"), WasmBackend)
+
+
+@pytest.mark.parametrize("name", ["native", "auto"])
+def test_graphs_of_others_have_no_machine_code_in_this_process(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("llvmlite")
+    if not is_supported():
+        pytest.skip("worker processes need Linux")
+    backend = open_foreign_backend(name, tmp_path, native_after_ms=1_500)
+    assert isinstance(backend, IsolatedBackend)
+    assert backend.trust is Trust.EXACT
+    assert backend.rule == MoveRule(after_s=1.5)
+
+
+@pytest.mark.parametrize("missing", ["is_installed", "is_isolation_supported"])
+def test_where_worker_processes_cannot_be_had_auto_is_wasm(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    monkeypatch.setattr(backends, missing, lambda *_: False)
+    assert isinstance(open_foreign_backend("auto"), WasmBackend)
+    with pytest.raises(LocalError, match=r"needs llvmlite .* and Linux"):
+        open_foreign_backend("native")
+
+
+def test_other_backends_are_the_same_for_graphs_of_others() -> None:
+    assert isinstance(open_foreign_backend("wasm"), WasmBackend)
+    assert isinstance(open_foreign_backend("reference"), ReferenceBackend)
+    with pytest.raises(LocalError, match="'abacus'"):
+        open_foreign_backend("abacus")

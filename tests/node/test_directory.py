@@ -9,7 +9,13 @@ from synaptic_mesh.identity.certificates import Credentials
 from synaptic_mesh.identity.keys import KeyPair
 from synaptic_mesh.ledger.genesis import GenesisValidator, genesis_of
 from synaptic_mesh.node.directory import NodeFiles, read_node, write_node
-from synaptic_mesh.node.settings import NodeSettings, PeerSettings
+from synaptic_mesh.node.settings import (
+    FOREIGN_BACKENDS,
+    NodeSettings,
+    PeerSettings,
+    load_settings,
+    save_settings,
+)
 
 KEY = KeyPair(bytes(range(32)))
 
@@ -59,13 +65,19 @@ def test_a_missing_file_is_named(directory: Path, name: str) -> None:
         ("listen = 1", "listen"),
         ('listen = "a"\nlisten_to = "b"', "listen_to"),
         ('listen = "a"\nbackend = "x"', "'x'"),
-        ('listen = "a"\nbackend = "native"', "'native'"),
+        ('listen = "a"\nnative_after_ms = -1', "native_after_ms is -1"),
     ],
 )
 def test_bad_settings_name_the_field(directory: Path, text: str, named: str) -> None:
     (directory / "node.toml").write_text(text)
     with pytest.raises(LocalError, match=named):
         read_node(directory)
+
+
+@pytest.mark.parametrize("backend", FOREIGN_BACKENDS)
+def test_backends_for_graphs_of_others_can_be_chosen(directory: Path, backend: str) -> None:
+    save_settings(directory, NodeSettings("127.0.0.1:7000", backend=backend, native_after_ms=0))
+    assert load_settings(directory).backend == backend
 
 
 def test_one_changed_byte_of_genesis_is_another_network(directory: Path) -> None:

@@ -18,6 +18,7 @@ from synaptic_mesh.collab.messages import (
 )
 from synaptic_mesh.collab.state import with_initial_state
 from synaptic_mesh.collab.tensors import encode_tensors
+from synaptic_mesh.engine.backend import ProgramLost, Trust
 from synaptic_mesh.engine.golden import semantics_id
 from synaptic_mesh.engine.optimizers import SGD
 from synaptic_mesh.engine.reference import ReferenceBackend
@@ -173,6 +174,47 @@ def test_missing_and_damaged_blobs_are_failures_of_this_machine(job):
     assert "the copy is damaged" in event.reason
     store.blobs[shard] = blobs[shard]
     assert isinstance(run(shell_of(store), task), Computed)
+
+
+class Losing:
+    """A backend whose first `losses` runs lose their program, as those of a worker process that dies do."""
+
+    name, trust, closed = "losing", Trust.EXACT, False
+
+    def __init__(self, losses):
+        self.left = losses
+
+    def compile(self, graph):
+        program = ReferenceBackend().compile(graph)
+        run = program.run
+
+        def lose():
+            run()
+            if self.left:
+                self.left -= 1
+                for name in graph.inputs:
+                    program.write(name, np.zeros_like(program.read(name)))
+                raise ProgramLost("worker process 7 has ended (signal 9, Killed)")
+
+        program.run = lose
+        return program
+
+    def close(self):
+        self.closed = True
+
+
+def test_a_lost_program_costs_its_work_and_nothing_else(job):
+    manifest, blobs = job
+    task = tasks_of(manifest)[0]
+    expected = run(shell_of(Store(blobs)), task)
+    backend = Losing(1)
+    shell = shell_of(Store(blobs), backend)
+    assert run(shell, task) == expected
+    assert not backend.left
+    shell.close()
+    assert backend.closed
+    twice = run(shell_of(Store(blobs), Losing(2)), task)
+    assert twice == Failed(task_key(task), "worker process 7 has ended (signal 9, Killed)")
 
 
 def test_a_state_blob_of_another_root_is_not_used(job):

@@ -1,5 +1,6 @@
 """Exact engine backends by name, checked against the golden vectors before they are trusted."""
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -7,10 +8,12 @@ from synaptic_mesh.base.errors import LocalError, ResourceError
 from synaptic_mesh.engine.backend import Backend
 from synaptic_mesh.engine.golden import check_backend
 from synaptic_mesh.engine.reference import ReferenceBackend
+from synaptic_mesh.workers.confinement import is_supported as is_isolation_supported
 
-BACKENDS = ("wasm", "native", "reference")
+NATIVE = "native"
+BACKENDS = ("wasm", NATIVE, "reference")
 AUTO = "auto"
-EXTRAS = {"native": "llvmlite"}
+EXTRAS = {NATIVE: "llvmlite"}
 """Backends that need a package which is installed on demand."""
 
 
@@ -45,6 +48,31 @@ def open_backend(name: str, cache: Path | None = None, *, on_demand: bool = True
             return open_switching_backend(cache, threads, on_demand=on_demand)
         return open_backend("wasm", cache, on_demand=on_demand, threads=threads)
     raise LocalError(f"backend {name!r} is not known; choose {', '.join(BACKENDS)} or {AUTO}")
+
+
+def open_foreign_backend(
+    name: str, cache: Path | None = None, say: Callable[[str], None] = lambda _: None, native_after_ms: int = 1_000
+) -> Backend:
+    """Return the backend for graphs from others, qualified on this machine: machine code made from them never runs in
+    this process. "native" is WebAssembly at once and machine code in worker processes where that pays; "auto" is the
+    same where it can be had, and else WebAssembly. `say` is told what becomes of such processes; `native_after_ms`: how
+    long a graph runs in WebAssembly before it gets one.
+
+    Raises as `open_backend` does, and LocalError for "native" on a system without such processes.
+    """
+    if name not in (NATIVE, AUTO):
+        return open_backend(name, cache, on_demand=False)
+    if not is_isolation_supported() or not is_installed(NATIVE):
+        if name == NATIVE:
+            raise LocalError(
+                "backend 'native' needs llvmlite (pip install llvmlite), and Linux for graphs from others: "
+                "choose auto or wasm"
+            )
+        return open_backend("wasm", cache, on_demand=False)
+    from synaptic_mesh.workers.isolated import IsolatedBackend, MoveRule
+    from synaptic_mesh.workers.wasm_runtime import open_wasm_backend
+
+    return IsolatedBackend(open_wasm_backend(cache), cache, MoveRule(after_s=native_after_ms / 1_000), say)
 
 
 def qualified_reference() -> ReferenceBackend:

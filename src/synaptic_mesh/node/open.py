@@ -14,7 +14,7 @@ from synaptic_mesh.identity.certificates import leaf_peer_untrusted, tls_key
 from synaptic_mesh.identity.keys import KeyPair
 from synaptic_mesh.ledger.genesis import Genesis, genesis_committee, network_id
 from synaptic_mesh.ledger.manifest import Manifest
-from synaptic_mesh.node.backends import open_backend
+from synaptic_mesh.node.backends import open_backend, open_foreign_backend
 from synaptic_mesh.node.build import build_assembly
 from synaptic_mesh.node.directory import NodeFiles, read_node
 from synaptic_mesh.node.run import Computer, Node, Observe
@@ -99,8 +99,11 @@ def assemble(
     )
 
     def new_computer() -> Computer:
-        is_alone = not files.settings.listen  # then all graphs are one's own
-        backend = open_backend(files.settings.backend, directory / "cache", on_demand=is_alone)
+        settings, cache = files.settings, directory / "cache"
+        if not settings.listen and not settings.peers:  # a mesh of one: all graphs are one's own
+            backend = open_backend(settings.backend, cache)
+        else:
+            backend = open_foreign_backend(settings.backend, cache, node.say, settings.native_after_ms)
         return ComputeShell(backend, get_blob, blobs.put, semantics_id(), strategy)
 
     log = WriteAheadLog(directory / "log")

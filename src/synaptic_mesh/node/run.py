@@ -54,6 +54,9 @@ class Computer(Protocol):
     def execute(self, key: bytes, task: Task) -> Computed | Failed:
         """Return what the task gives."""
 
+    def close(self) -> None:
+        """End what was started for it. Called when no task is left."""
+
 
 class Checker(Protocol):
     """Checks signatures elsewhere: `workers.signatures.SignatureChecker`."""
@@ -112,6 +115,11 @@ class Node:
         """Return the node's clock in milliseconds since 1970."""
         return self._clock.now_ms()
 
+    def say(self, text: str) -> None:
+        """Tell the operator a sentence. May be called from any thread while the node runs."""
+        if self._ended is not None and not self._ended.done():
+            self._ended.get_loop().call_soon_threadsafe(self._observe, Notice(text))
+
     def submit(self, event: Event) -> None:
         """Hand the assembly an event of the operator's (e.g. `Submit`). Call it on the event loop."""
         self._feed(event)
@@ -140,6 +148,8 @@ class Node:
             if self._checker is not None:
                 await self._checker.close()
             await asyncio.to_thread(self._thread.shutdown, wait=True, cancel_futures=True)
+            if self._computer is not None:
+                await asyncio.to_thread(self._computer.close)
             await self._log.close()
 
     def _recover(self, records: Sequence[bytes]) -> None:

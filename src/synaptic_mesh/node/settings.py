@@ -12,11 +12,11 @@ import msgspec
 from synaptic_mesh.base.errors import LocalError, ResourceError
 
 FILE_NAME = "node.toml"
-FOREIGN_BACKENDS = ("wasm", "reference")
-"""Backends for graphs of others. Native code has no sandbox: a compiler bug that a graph provokes would be in the
-node's own process. So "native" is for one's own jobs (`synaptic train`) until foreign graphs have their own process.
-"""
+FOREIGN_BACKENDS = ("wasm", "native", "auto", "reference")
+"""Backends for graphs of others. Machine code has no sandbox, and a stranger's graph might provoke a bug in LLVM. So
+"native" here means WebAssembly in the node's own process, and machine code in worker processes (decision 0030)."""
 SIGNATURE_PROCESSES_MAX = 64
+NATIVE_AFTER_MS_MAX = 24 * 3_600_000
 
 
 class PacingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,7 +50,11 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     works: bool = True
     """Offer this node's stake as a worker for every job that opens."""
     backend: str = "wasm"
-    """Exact engine backend: "wasm", or "reference" (slow)."""
+    """Exact engine backend: "wasm"; "native", WebAssembly at once and LLVM's code in a worker process where that pays
+    (needs llvmlite and Linux); "auto", native where it can be had; or "reference" (slow)."""
+    native_after_ms: int = 1_000
+    """With "native" or "auto": how long a graph runs in WebAssembly before it gets a process. Starting one takes 0.3 to
+    0.8 s of a processor."""
     signature_processes: int = 1
     """Processes that check signatures of transactions, started when many come at once. 0: the node's own does it."""
     pacing: PacingSettings = PacingSettings()
@@ -83,7 +87,9 @@ def load_settings(directory: Path) -> NodeSettings:
     except (msgspec.MsgspecError, ValueError) as error:
         raise LocalError(f"{path}: {error}") from None
     if settings.backend not in FOREIGN_BACKENDS:
-        raise LocalError(f"{path}: backend is {settings.backend!r}; choose {' or '.join(FOREIGN_BACKENDS)}")
+        raise LocalError(f"{path}: backend is {settings.backend!r}; choose {', '.join(FOREIGN_BACKENDS)}")
+    if not 0 <= settings.native_after_ms <= NATIVE_AFTER_MS_MAX:
+        raise LocalError(f"{path}: native_after_ms is {settings.native_after_ms}; choose 0 to {NATIVE_AFTER_MS_MAX}")
     if not 0 <= settings.signature_processes <= SIGNATURE_PROCESSES_MAX:
         raise LocalError(
             f"{path}: signature_processes is {settings.signature_processes}; choose 0 to {SIGNATURE_PROCESSES_MAX}"

@@ -83,9 +83,14 @@ class CompilingBackend(ABC, Generic[Code, Running]):
 
     def load(self, graph: Graph) -> Code:
         """Return the code of `graph`: from memory, from the cache, or newly built. Raises as `compile` does."""
+        self.meet(graph)
+        return self.load_unqualified(graph)
+
+    def meet(self, graph: Graph) -> None:
+        """Run the golden vectors of those operations of `graph` that are new to a backend qualified on demand; nothing
+        of the graph itself is compiled. Raises ResourceError when they differ."""
         if self._demand is not None:
             self._demand.meet(graph)
-        return self.load_unqualified(graph)
 
     def load_unqualified(self, graph: Graph) -> Code:
         """The same, whatever the golden vectors say: for running them."""

@@ -27,7 +27,7 @@ from synaptic_mesh.collab.messages import (
 )
 from synaptic_mesh.collab.strategy import Honest, Strategy
 from synaptic_mesh.collab.update import UpdateResult
-from synaptic_mesh.engine.backend import Backend, StepInvalid
+from synaptic_mesh.engine.backend import Backend, ProgramLost, StepInvalid
 
 UPDATES_REMEMBERED_MAX = 64
 """Results of executed updates kept, each with its delta: an outer step's worth for most jobs."""
@@ -43,6 +43,7 @@ class ComputeShell:
     def __init__(
         self, backend: Backend, get: BlobSource, put: BlobSink, semantics_id: bytes, strategy: Strategy | None = None
     ) -> None:
+        self._backend = backend
         self._executor = Executor(backend, get)
         self._put = put
         self._semantics_id = semantics_id
@@ -50,14 +51,23 @@ class ComputeShell:
         self._updates: dict[bytes, tuple[UpdateResult, bytes]] = {}
 
     def execute(self, key: bytes, task: Task) -> Computed | Failed:
-        """Return what the task gives. A failure of this machine, or a damaged local blob, is Failed: ask again."""
+        """Return what the task gives. A failure of this machine, or a damaged local blob, is Failed: ask again. A
+        worker process that was lost costs its work: the task begins again, and that graph is in WebAssembly now."""
         try:
-            return Computed(key, self._carry_out(task))
+            try:
+                return Computed(key, self._carry_out(task))
+            except ProgramLost:
+                return Computed(key, self._carry_out(task))
         except (PeerError, ResourceError, LocalError) as error:
             return Failed(key, str(error))
         except MemoryError:
             self._updates.clear()  # what one job needs must not end a node that serves others
             return Failed(key, "this machine has too little memory for the task")
+
+    def close(self) -> None:
+        """End what the backend started."""
+        close: Callable[[], None] = getattr(self._backend, "close", lambda: None)
+        close()
 
     def _carry_out(self, task: Task) -> Result:
         match task:
