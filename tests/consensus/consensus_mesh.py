@@ -20,11 +20,14 @@ from synaptic_mesh.consensus.messages import (
     Effect,
     Message,
     PeerConnected,
+    ReadStored,
     Send,
+    StoredRead,
     TransactionsSubmitted,
     to_event,
 )
 from synaptic_mesh.consensus.settings import Rules, Settings, mysticeti
+from synaptic_mesh.consensus.stored import StoredIndex, read_blocks
 from synaptic_mesh.identity.committee import Committee, committee_of
 from synaptic_mesh.identity.keys import KeyPair
 
@@ -72,6 +75,7 @@ class Mesh:
         self.effects: list[list[Effect]] = [[] for _ in everyone]
         self.sent: Counter[str] = Counter()
         self.down: set[int] = set()
+        self.is_store_read = False  # for peers
         self.is_lost: Callable[[int, int, Message], bool] = lambda *_: False
         self._queue: list[tuple[int, int, int, int, Any]] = []
         self._count = 0
@@ -92,7 +96,11 @@ class Mesh:
             self.down.discard(i)
             blocks, commits = self.stored[i]
             executed = len(commits) if only else 0
-            self.act(i, self.cores[i].start(self.now_ms, blocks=blocks, commits=commits, executed_index=executed))
+            stored_round = 1 if self.is_store_read else None
+            effects = self.cores[i].start(
+                self.now_ms, blocks=blocks, commits=commits, executed_index=executed, stored_round=stored_round
+            )
+            self.act(i, effects)
             for peer in self.peers:
                 if peer != self.peers[i]:
                     self.act(i, self.cores[i].handle(PeerConnected(peer), self.now_ms))
@@ -109,7 +117,7 @@ class Mesh:
     def act(self, i: int, effects: list[Effect]) -> None:
         self.effects[i].extend(effects)
         for effect in effects:
-            if isinstance(effect, Append):
+            if isinstance(effect, Append | ReadStored):
                 self._at(DISK_MS, i, effect)
             elif isinstance(effect, Committed):
                 self.told[i].append(effect)
@@ -152,6 +160,13 @@ class Mesh:
             self.stored[i][0].extend(what.blocks)
             self.stored[i][1].extend(what.commits)
             self.act(i, self.cores[i].handle(Appended(what.token), self.now_ms))
+        elif isinstance(what, ReadStored):
+            index, records = StoredIndex(), [(block.encoded,) for block in self.stored[i][0]]
+            for block in self.stored[i][0]:
+                index.note(block.round)
+            begin = index.begin(what.place, what.floor_round)
+            blocks, place = read_blocks(records[begin[0] :], begin, what.blocks_max, what.bytes_max)
+            self.act(i, self.cores[i].handle(StoredRead(what.peer, blocks, place), self.now_ms))
         else:
             self.act(i, self.cores[i].handle(to_event(*what, self.verify), self.now_ms))
 

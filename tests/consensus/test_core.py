@@ -31,9 +31,13 @@ from synaptic_mesh.consensus.messages import (
     OwnRoundAnswered,
     OwnRoundRequest,
     PeerConnected,
+    ReadStored,
     RoundsRequest,
     Send,
     Skipped,
+    StoredBlocks,
+    StoredRead,
+    Stranded,
     TransactionsRefused,
     TransactionsSubmitted,
 )
@@ -357,6 +361,87 @@ def test_a_laggard_beyond_the_gc_window_syncs_rounds_and_jumps_once() -> None:
     assert mesh.sent["RoundsRequest"] > 0
     assert ordered(mesh, 3) == ordered(mesh, 0)
     assert own[-1] >= mesh.cores[0].dag.clock_round - 2
+
+
+@pytest.mark.parametrize("is_store_read", [True, False])
+def test_a_laggard_beyond_everybodys_memory_is_served_from_their_stores(is_store_read: bool) -> None:
+    mesh = Mesh(4, gc_depth=10, settings=Settings(history_blocks_max=20, answer_blocks_max=15))
+    mesh.is_store_read = is_store_read
+    mesh.start()
+    for now_ms in range(0, 12_000, 50):
+        mesh.run(now_ms)
+        mesh.submit(0, b"tx%d" % now_ms)
+        mesh.is_lost = lambda *ends: 1_000 <= mesh.now_ms < 9_000 and 3 in ends[:2]
+    mesh.run(20_000)
+    stranded = [effect for effect in mesh.effects[3] if isinstance(effect, Stranded)]
+    if is_store_read:
+        assert ordered(mesh, 3) == ordered(mesh, 0)
+        assert mesh.cores[3].pacing.last_proposed >= mesh.cores[0].dag.clock_round - 2
+        assert mesh.sent["StoredBlocks"] > 5
+        assert len(mesh.cores[3].dag) < 4 * 60
+        assert not stranded
+        own = [block.round for block in mesh.stored[3][0] if block.author == 3]
+        assert sum(b != a + 1 for a, b in pairwise(own)) == 1  # it jumped once
+    else:
+        assert mesh.sent["StoredBlocks"] == 0
+        assert stranded[0].needed_round < stranded[0].oldest_round
+        assert ordered(mesh, 3) != ordered(mesh, 0)
+
+
+def test_a_newcomer_follows_from_the_first_round_out_of_stores() -> None:
+    mesh = Mesh(4, observers=1, gc_depth=10, settings=Settings(history_blocks_max=1))
+    mesh.is_store_read = True
+    mesh.start(0, 1, 2, 3)
+    mesh.down.add(4)
+    for now_ms in range(0, 6_000, 50):
+        mesh.run(now_ms)
+        mesh.submit(0, b"tx%d" % now_ms)
+    mesh.start(4)
+    mesh.run(12_000)
+    assert ordered(mesh, 4) == ordered(mesh, 0)
+
+
+def test_a_peer_has_one_read_of_the_store_at_a_time() -> None:
+    mesh = Mesh(4, gc_depth=10, settings=Settings(history_blocks_max=1))
+    mesh.is_store_read = True
+    mesh.start()
+    for now_ms in range(0, 3_000, 50):
+        mesh.run(now_ms)
+        mesh.submit(0, b"tx%d" % now_ms)
+    core, question = mesh.cores[0], MessageReceived(mesh.peers[1], RoundsRequest(2, 1))
+    (read,) = core.handle(question, mesh.now_ms)
+    assert isinstance(read, ReadStored)
+    assert core.handle(question, mesh.now_ms) == [Dropped(mesh.peers[1], "asks_too_much", 1)]
+    block = mesh.stored[0][0][0].encoded
+    answer = core.handle(StoredRead(mesh.peers[1], (block,), 7), mesh.now_ms)
+    assert answer == [Send(mesh.peers[1], StoredBlocks((block,), 7))]
+    assert isinstance(core.handle(question, mesh.now_ms)[0], ReadStored)
+
+
+def test_a_validator_that_lost_its_store_long_ago_hears_of_its_newest_block() -> None:
+    mesh = Mesh(4, gc_depth=10, settings=Settings(history_blocks_max=1))
+    mesh.start()
+    for now_ms in range(0, 3_000, 50):
+        mesh.run(now_ms)
+        mesh.submit(0, b"tx%d" % now_ms)
+        mesh.is_lost = lambda *ends: mesh.now_ms > 1_000 and 3 in ends[:2]
+    core, newest = mesh.cores[0], max(b.round for b in mesh.stored[0][0] if b.author == 3)
+    assert newest < core.dag.gc_round
+    (answer,) = core.handle(MessageReceived(mesh.peers[3], OwnRoundRequest(5)), mesh.now_ms)
+    assert isinstance(answer, Send)
+    assert isinstance(answer.message, OwnRoundAnswer)
+    assert mesh.verify(answer.message.block).round == newest
+
+
+def test_a_block_of_a_store_that_cannot_be_kept_ends_the_reading() -> None:
+    mesh = ready()
+    core = mesh.cores[0]
+    core.handle(MessageReceived(mesh.peers[1], Advert(600, 1, 0)), 30)
+    far = [seal(mesh, 1, r, tuple(BlockRef(r - 1, a, bytes([a]) * 32) for a in (1, 2, 3))) for r in (500, 501)]
+    effects = core.handle(BlocksReceived(mesh.peers[1], tuple(far), 77), 31)
+    assert effects == [Dropped(mesh.peers[1], "ahead", 1)]
+    later = core.handle_deadline(31 + core.settings.fetch_timeout_ms)
+    assert Send(mesh.peers[1], RoundsRequest(1)) in later
 
 
 def test_an_observer_follows_and_never_proposes() -> None:

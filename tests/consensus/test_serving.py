@@ -2,7 +2,7 @@
 
 from consensus_mesh import Mesh
 
-from synaptic_mesh.consensus.messages import Blocks, Effect, Send
+from synaptic_mesh.consensus.messages import Blocks, Effect, RoundsRequest, Send
 from synaptic_mesh.consensus.serving import WITHHELD_MAX
 
 
@@ -22,9 +22,9 @@ def sent(effects: list[Effect]) -> tuple[bytes, ...]:
 def test_a_withheld_block_is_sent_to_those_alone_who_name_it() -> None:
     mesh = running()
     serving, own = mesh.cores[0].serving, mesh.cores[0].dag.slot(1, 0)[0].block
-    assert own.encoded in sent(serving.rounds(mesh.peers[1], 1, 500))
+    assert own.encoded in sent(serving.rounds(mesh.peers[1], RoundsRequest(1), 500))
     serving.withhold(own.digest)
-    assert own.encoded not in sent(serving.rounds(mesh.peers[1], 1, 500))
+    assert own.encoded not in sent(serving.rounds(mesh.peers[1], RoundsRequest(1), 500))
     assert serving.pushed(mesh.peers[1], [own], 500) == []
     assert sent(serving.named(mesh.peers[1], (own.ref,), 500)) == (own.encoded,)
 

@@ -4,8 +4,20 @@ from synaptic_mesh.base.ids import PeerId
 from synaptic_mesh.base.seeds import derive_random
 from synaptic_mesh.consensus.block import BlockRef
 from synaptic_mesh.consensus.drawing import dag
+from synaptic_mesh.consensus.messages import RoundsRequest, Stranded
 from synaptic_mesh.consensus.settings import Settings
-from synaptic_mesh.consensus.sync import NEVER_MS, Fetcher, History, RoundSync, blocks_from, bounded, find_blocks
+from synaptic_mesh.consensus.sync import (
+    IDLE_TIMEOUTS,
+    NEVER_MS,
+    STUCK_ATTEMPTS,
+    Fetcher,
+    History,
+    RoundSync,
+    blocks_from,
+    bounded,
+    find_blocks,
+)
+from synaptic_mesh.identity.committee import committee_of
 
 PEERS = [PeerId(bytes([65 + i]) * 32) for i in range(4)]
 SETTINGS = Settings(fetch_delay_ms=10, fetch_timeout_ms=250, sync_gap=4, fetch_refs_max=3, fetch_in_flight_max=5)
@@ -58,6 +70,15 @@ def test_refs_far_above_the_clock_are_left_to_round_sync() -> None:
     assert fetch.due(dict.fromkeys(many), PEERS, 2, 10) == {PEERS[1]: many[:2]}
 
 
+FLOOR = 0
+
+
+def asked(
+    sync: RoundSync, clock_round: int, now_ms: int, peers: list[PeerId] = PEERS, stuck_round: int | None = None
+) -> tuple[PeerId, RoundsRequest] | None:
+    return sync.due(clock_round, FLOOR, stuck_round, peers, now_ms)
+
+
 def round_sync() -> RoundSync:
     return RoundSync(SETTINGS, derive_random(1, "rounds"))
 
@@ -65,39 +86,111 @@ def round_sync() -> RoundSync:
 def test_rounds_are_asked_for_only_beyond_the_gap() -> None:
     sync = round_sync()
     sync.note(PEERS[1], 24)
-    assert sync.due(20, PEERS, 0) is None
+    assert asked(sync, 20, 0) is None
     sync.note(PEERS[1], 25)
-    assert sync.due(20, PEERS, 0) == (PEERS[1], 19)
+    assert asked(sync, 20, 0) == (PEERS[1], RoundsRequest(19, FLOOR))
 
 
 def test_one_request_at_a_time_and_somebody_else_after_the_timeout() -> None:
     sync = round_sync()
     sync.note(PEERS[1], 50)
-    assert sync.due(20, PEERS, 0) == (PEERS[1], 19)
+    assert asked(sync, 20, 0) == (PEERS[1], RoundsRequest(19, FLOOR))
     sync.note(PEERS[2], 50)
-    assert sync.due(20, PEERS, 249) is None
-    assert sync.due(20, PEERS, 250) == (PEERS[2], 19)
+    assert asked(sync, 20, 249) is None
+    assert asked(sync, 20, 250) == (PEERS[2], RoundsRequest(19, FLOOR))
 
 
 def test_an_answer_that_moves_the_clock_is_followed_by_the_next_request_at_once() -> None:
     drawing = dag(full(1, 2, 3))
     sync = round_sync()
     sync.note(PEERS[1], 50)
-    assert sync.due(1, PEERS, 0) == (PEERS[1], 1)
+    assert asked(sync, 1, 0) == (PEERS[1], RoundsRequest(1, FLOOR))
     sync.answered(PEERS[1], (drawing["A3"].block,))  # a broadcast, not the answer
-    assert sync.due(3, PEERS, 5) is None
+    assert asked(sync, 3, 5) is None
     sync.answered(PEERS[1], (drawing["A1"].block,))
-    assert sync.due(1, PEERS, 5) is None  # nothing came of it: not again before the timeout
-    assert sync.due(9, PEERS, 6) == (PEERS[1], 8)
+    assert asked(sync, 1, 5) is None  # nothing came of it: not again before the timeout
+    assert asked(sync, 9, 6) == (PEERS[1], RoundsRequest(8, FLOOR))
 
 
 def test_a_peer_that_is_gone_or_cannot_serve_is_not_asked() -> None:
     sync = round_sync()
     sync.note(PEERS[1], 50)
     sync.forget(PEERS[1])
-    assert sync.due(1, PEERS, 0) is None
+    assert asked(sync, 1, 0) is None
     sync.note(PEERS[2], 50)
-    assert sync.due(1, [PEERS[0]], 0) is None
+    assert asked(sync, 1, 0, [PEERS[0]]) is None
+
+
+def test_the_store_of_a_peer_is_read_on_where_its_answer_ended() -> None:
+    block = dag(full(1))["A1"].block
+    sync = round_sync()
+    for peer in PEERS[1:]:
+        sync.note(peer, 500)
+    first = asked(sync, 20, 0)
+    assert first is not None
+    reader = first[0]
+    for place in range(1, 9):
+        sync.answered(reader, (block,), place)
+        assert asked(sync, 20 + place, place) == (reader, RoundsRequest(19 + place, FLOOR, place))
+    sync.begin_anew(PEERS[0])  # somebody else's blocks are no reason
+    sync.answered(reader, (block,), 9)
+    assert asked(sync, 40, 10) == (reader, RoundsRequest(39, FLOOR, 9))
+    sync.answered(reader, (block,), 10)
+    sync.begin_anew(reader)
+    assert asked(sync, 50, 11) is None
+    again = asked(sync, 50, 10 + SETTINGS.fetch_timeout_ms)
+    assert again is not None
+    assert again[0] != reader
+    assert again[1] == RoundsRequest(49, FLOOR)
+
+
+def test_a_store_that_does_not_move_the_clock_is_left() -> None:
+    block = dag(full(1))["A1"].block
+    sync = round_sync()
+    for peer in PEERS[1:]:
+        sync.note(peer, 500)
+    now_ms, readers = 0, []
+    for place in range(1, 3 * IDLE_TIMEOUTS):
+        request = asked(sync, 20, now_ms)
+        if request is not None:
+            readers.append((request[0], request[1].place > 0))
+            sync.answered(request[0], (block,), place)
+        now_ms += SETTINGS.fetch_timeout_ms
+    assert readers[1] == (readers[0][0], True)
+    assert False in [has_place for _, has_place in readers[1:]]
+    assert len({peer for peer, _ in readers}) > 1
+
+
+def test_an_ancestor_that_nobody_has_in_memory_is_looked_for_in_stores() -> None:
+    fetch, ref = fetcher(), refs(7)[6]
+    fetch.want([ref], PEERS[1], 0)
+    now_ms = 10
+    for _ in range(STUCK_ATTEMPTS):
+        assert fetch.stuck_round() is None
+        fetch.due({ref: None}, PEERS, 99, now_ms)
+        now_ms = fetch.next_ms
+    assert fetch.stuck_round() == 7
+    sync = round_sync()
+    sync.note(PEERS[1], 500)
+    assert asked(sync, 20, 0, stuck_round=7) == (PEERS[1], RoundsRequest(19, FLOOR))
+    assert asked(sync, 20, 250, stuck_round=7) == (PEERS[1], RoundsRequest(7, FLOOR))
+    sync.answered(PEERS[1], (dag(full(1))["A1"].block,), 5)
+    assert asked(sync, 20, 251) == (PEERS[1], RoundsRequest(7, FLOOR, 5))
+    assert asked(sync, 21, 600, stuck_round=7) == (PEERS[1], RoundsRequest(20, FLOOR))
+
+
+def test_that_nobody_keeps_the_needed_rounds_is_said_once_when_an_honest_one_says_so() -> None:
+    committee = committee_of(0, dict.fromkeys(PEERS, 1))
+    sync = round_sync()
+    sync.note_too_young(PEERS[1], 90)
+    assert sync.stranded(committee, 7) is None  # one of four may lie
+    sync.note_too_young(PEERS[2], 80)
+    assert sync.stranded(committee, 7) == Stranded(7, 80)
+    assert sync.stranded(committee, 7) is None
+    sync.note(PEERS[3], 500)
+    assert sync.stranded(committee, 8) is None  # somebody may have them
+    sync.forget(PEERS[3])
+    assert sync.stranded(committee, 8) == Stranded(8, 80)
 
 
 def test_history_serves_pruned_blocks_and_drops_the_oldest_rounds() -> None:

@@ -54,6 +54,7 @@ class Mutant:
 TALLY, CORE, PACING = "consensus/tally.py", "consensus/core.py", "consensus/pacing.py"
 ADMISSION, LINEARIZER, DAG = "consensus/admission.py", "consensus/linearizer.py", "consensus/dag.py"
 SETTINGS = "consensus/settings.py"
+SYNC, SERVING, STORED = "consensus/sync.py", "consensus/serving.py", "consensus/stored.py"
 BATCH, EXECUTION, ACCOUNTS = "ledger/batch.py", "ledger/execution.py", "ledger/accounts.py"
 MYSTICETI = "Rules(3, q, q, q, q, 1, committee"
 
@@ -95,6 +96,20 @@ MUTANTS = (
     # Durability and restarts.
     Mutant("broadcast before the fsync", CORE, "        self.journal.add_own(block)\n", "        self.journal.add_own(block)\n        self._effects.append(Broadcast(Blocks((block.encoded,))))\n"),
     Mutant("commits told before the fsync", CORE, "self.journal.add_commit(Committed(commit,", "self._effects.append(Committed(commit,"),
+    Mutant("an earlier life is taken for a thief", CORE, "if block.header.incarnation >= self._incarnation:", "if block.header.incarnation >= 0:"),
+    Mutant("a thief is taken for an earlier life", CORE, "if block.header.incarnation >= self._incarnation:", "if block.header.incarnation > self._incarnation:"),
+    Mutant("a withdrawn block is broadcast", CORE, "        self.journal.withdraw(ours.digest)\n", ""),
+    Mutant("withheld blocks are shown", SERVING, "return digest not in self._withheld and ", "return "),
+    Mutant("blocks in doubt are shown", SERVING, "digest != self.in_doubt and ", ""),
+    Mutant("newest blocks of the long absent forgotten", SERVING, "        return self._newest.get(author)", "        vertex = self.dag.first_below(author, self.dag.latest_round[author] + 1, 0)\n        return None if vertex is None else vertex.block"),
+    Mutant("a store is not read for late peers", SERVING, "min(in_memory, self.stored_round)", "in_memory"),
+    Mutant("a peer may start any number of reads", SERVING, "if peer in self._reading or", "if"),
+    Mutant("a store is read from the clock on", SYNC, "RoundsRequest(self._asked_round, gc_round, self._place)", "RoundsRequest(self._asked_round, clock_round + 4, self._place)"),
+    Mutant("the place in a store is forgotten", SYNC, "            self._place, self._is_answered = place, True", "            self._is_answered = True"),
+    Mutant("reading goes on after a lost block", SYNC, "        if peer == self._asked:\n            self._place, self._is_answered = 0, False", "        if peer != self._asked:\n            self._place, self._is_answered = 0, False"),
+    Mutant("an idle store is read for ever", SYNC, "now_ms > self._moved_at[1] + IDLE_TIMEOUTS", "now_ms < self._moved_at[1] + IDLE_TIMEOUTS - IDLE_TIMEOUTS"),
+    Mutant("missing ancestors are not looked for in stores", SYNC, "return usual if stuck_round is None else min(usual, stuck_round)", "return usual"),
+    Mutant("a part of a store begins a block late", STORED, "return tuple(found), position << PLACE_BITS | index", "return tuple(found), position << PLACE_BITS | index + 1"),
     Mutant("own blocks forgotten in a restart", CORE, "            if block.author == self.author:\n                self._find_own(block)\n                self.pool", "            if block.author == self.author:\n                self.pool"),
     Mutant("amnesia guard removed", CORE, "if self.author is not None and (not is_store_trusted or self.own_last.round == 0):", "if self.author is not None and self.author < 0:"),
     Mutant("one answer ends amnesia", "consensus/amnesia.py", "return self._committee.quorum - own", "return min(1, self._committee.quorum - own)"),

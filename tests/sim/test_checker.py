@@ -163,7 +163,7 @@ def test_what_waits_at_a_node_that_stays_up_is_owed_and_a_restart_or_a_refusal_e
         if is_refused:
             checker.refused(0, (b"tx",))
         else:
-            checker.started(0, {})
+            checker.started(0, set())
         checker.call_in_promises()
         assert checker.is_settled()
     checker = Story().checker
@@ -197,18 +197,20 @@ def test_a_transaction_that_is_ordered_twice_is_noticed() -> None:
 def test_a_restart_without_a_sent_block_is_noticed_and_a_forgetful_node_is_forgiven_where_nobody_could_know() -> None:
     story = Story()
     story.checker.sent_own_block(0, story.a1, True)
-    assert story.checker.started(0, {1: story.a1.digest}) == []
+    assert story.checker.started(0, {story.a1.digest}) == []
     with pytest.raises(CheckFailed, match="node 0 restarts without its block of round 1"):
-        story.checker.started(0, {})
+        story.checker.started(0, set())
     checker = Checker(3, (0, 1), forgetful=(0,))
     checker.sent_own_block(0, story.a1, True)
-    assert checker.started(0, {}) == [(1, story.a1.digest)]
+    assert checker.started(0, set()) == [(1, story.a1.digest)]
     assert checker.forgotten_count == 1
     checker.protect(0, 1)
     with pytest.raises(CheckFailed, match="two different blocks of round 1"):
         checker.sent_own_block(0, block(1, 0, payload=b"other"), True)
     checker = Checker(3, (0, 1), forgetful=(0,))
     checker.sent_own_block(0, story.a1, True)
-    checker.started(0, {})
+    checker.started(0, set())
     checker.sent_own_block(0, block(1, 0, payload=b"other"), True)
     assert checker.excused == {0}
+    for payload in (b"", b"other"):  # both have been sent, so both may be passed on when they come back
+        checker.sent_own_block(0, block(1, 0, payload=payload) if payload else story.a1, False)

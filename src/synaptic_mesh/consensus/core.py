@@ -53,6 +53,7 @@ from synaptic_mesh.consensus.messages import (
     RoundsRequest,
     Send,
     Skipped,
+    StoredRead,
     TransactionsRefused,
     TransactionsSubmitted,
 )
@@ -151,17 +152,20 @@ class Consensus:
         commits: Sequence[Commit] = (),
         executed_index: int = 0,
         is_store_trusted: bool = True,
+        stored_round: int | None = None,
     ) -> list[Effect]:
         """Begin, from stored blocks (ancestors first) and commits. Afterwards the state is the one
         before the crash, and the effects hand out the commits above executed_index once more. Without an own block in
         the store, or with a store restored from a copy (is_store_trusted False), peers are asked for our newest block
-        before we propose.
+        before we propose. stored_round: the oldest round that the store has in full, if `ReadStored` is carried out;
+        None: late peers are served from memory alone.
 
         Raises InvariantBroken when the stored blocks do not lead to the stored commits.
         """
         invariant(not self._is_started, "start is called once")
         self._is_started = True
         self._begin(now_ms)
+        self.serving.stored_round = stored_round
         self._recover(blocks, commits, executed_index)
         if self.author is not None and (not is_store_trusted or self.own_last.round == 0):
             self.amnesia.begin(now_ms)
@@ -174,7 +178,9 @@ class Consensus:
         invariant(self._is_started, "start comes first")
         self._begin(now_ms)
         if isinstance(event, BlocksReceived):
-            self._receive(event.peer, event.blocks)
+            self._receive(event.peer, event.blocks, event.place)
+        elif isinstance(event, StoredRead):
+            self._effects += self.serving.read(event, self._now_ms)
         elif isinstance(event, Appended):
             self._effects.extend(self.journal.appended(event.token))
         elif isinstance(event, MessageReceived):
@@ -251,14 +257,18 @@ class Consensus:
 
     # --- blocks come in -------------------------------------------------------------------------------------
 
-    def _receive(self, peer: PeerId, blocks: tuple[VerifiedBlock, ...]) -> None:
-        self.rounds.answered(peer, blocks)
+    def _receive(self, peer: PeerId, blocks: tuple[VerifiedBlock, ...], place: int = 0) -> None:
+        self.rounds.answered(peer, blocks, place)
         for block in blocks:
             if block.round > self.seen_round[block.author]:
                 self.seen_round[block.author] = block.round
             reason = self._admit(peer, block)
-            if reason:
-                self._effects.append(Dropped(peer, reason, 1))
+            if not reason or (place and reason == "stale"):
+                continue
+            self._effects.append(Dropped(peer, reason, 1))
+            if place and reason in ("ahead", "suspended"):
+                self.rounds.begin_anew(peer)
+                break
 
     def _admit(self, peer: PeerId, block: VerifiedBlock) -> str:
         """Accept or suspend a block; return why it was dropped instead, or an empty string."""
@@ -317,6 +327,7 @@ class Consensus:
                 self._open_payloads += 1
             self.committer.note(vertex)
             self.journal.add_block(block)
+            self.serving.note(block)
             if block.header.commit_votes:
                 self.votes.note(block.header)
             if len(self.suspended):
@@ -476,7 +487,7 @@ class Consensus:
         elif isinstance(message, BlocksRequest):
             self._effects += serving.named(peer, message.refs, now_ms)
         elif isinstance(message, RoundsRequest):
-            self._answer_rounds(peer, message.first_round)
+            self._answer_rounds(peer, message)
         elif isinstance(message, Advert):
             self._note_advert(peer, message)
         else:
@@ -486,18 +497,22 @@ class Consensus:
             serving.credit.spend(peer, len(encoded), now_ms)
             self._effects.append(Send(peer, OwnRoundAnswer(message.nonce, encoded)))
 
-    def _answer_rounds(self, peer: PeerId, first_round: int) -> None:
-        if first_round < self.serving.oldest_round():
+    def _answer_rounds(self, peer: PeerId, request: RoundsRequest) -> None:
+        if request.first_round < self.serving.oldest_round():
             self.serving.credit.spend(peer, 0, self._now_ms)
             self._effects.append(Send(peer, self._advert()))  # says from where on we could serve
             return
-        self._effects += self.serving.rounds(peer, first_round, self._now_ms)
+        self._effects += self.serving.rounds(peer, request, self._now_ms)
 
     def _note_advert(self, peer: PeerId, advert: Advert) -> None:
         clock_round = self.dag.clock_round
         if advert.history_round > max(1, clock_round - 1):
-            self.rounds.forget(peer)
+            if peer in self._peers:
+                self.rounds.note_too_young(peer, advert.history_round)
+                stranded = self.rounds.stranded(self.committee, max(1, clock_round - 1))
+                self._effects += [stranded] if stranded else []
             return
+        self.rounds.note_servable(peer)
         if advert.clock_round > clock_round:
             # Even one round of lag is worth asking for: nothing else may come.
             self._note_ahead(peer, max(advert.clock_round - 1, clock_round + self.settings.sync_gap + 1))
@@ -541,9 +556,10 @@ class Consensus:
 
     def _ask(self) -> None:
         now_ms, clock_round = self._now_ms, self.dag.clock_round
-        request = self.rounds.due(clock_round, self._sorted_peers, now_ms)
+        stuck_round = self.fetcher.stuck_round() if now_ms >= self.rounds.next_ms else None
+        request = self.rounds.due(clock_round, self.dag.gc_round, stuck_round, self._sorted_peers, now_ms)
         if request is not None:
-            self._effects.append(Send(request[0], RoundsRequest(request[1])))
+            self._effects.append(Send(*request))
         if now_ms >= self.fetcher.next_ms:
             round_max = clock_round + self.settings.sync_gap
             requests = self.fetcher.due(self.suspended.wanted, self._sorted_peers, round_max, now_ms)

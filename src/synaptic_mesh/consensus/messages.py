@@ -28,14 +28,27 @@ class BlocksRequest(Record, tag="ask_blocks"):
 
 
 class RoundsRequest(Record, tag="ask_rounds"):
-    """Send me blocks of every author from this round up, in ascending rounds, as many as one answer holds."""
+    """Send me blocks of every author from this round up, in ascending rounds, as many as one answer holds.
+
+    If you have to read your store for that: I have every block that I shall ever need up to `floor_round`, so begin
+    above it; or at `place`, if that is not 0, where your answer before ended.
+    """
 
     first_round: U32
+    floor_round: U32 = 0
+    place: U63 = 0
+
+
+class StoredBlocks(Record, tag="stored"):
+    """Part of the sender's store, in the order in which it accepted the blocks. It goes on at `place`."""
+
+    blocks: tuple[bytes, ...]
+    place: U63
 
 
 class Advert(Record, tag="advert"):
     """How far the sender is: `clock_round` is the round it may propose next, `history_round` the oldest it can still
-    serve.
+    serve, from memory or from its store.
     """
 
     clock_round: U32
@@ -56,7 +69,7 @@ class OwnRoundAnswer(Record, tag="own"):
     block: bytes
 
 
-Message = Blocks | BlocksRequest | RoundsRequest | Advert | OwnRoundRequest | OwnRoundAnswer
+Message = Blocks | StoredBlocks | BlocksRequest | RoundsRequest | Advert | OwnRoundRequest | OwnRoundAnswer
 
 
 # --- what is stored ---------------------------------------------------------------------------------------------------
@@ -86,10 +99,13 @@ class Commit(Record):
 
 
 class BlocksReceived(msgspec.Struct, frozen=True):
-    """Verified blocks from a peer (broadcast or answer), in the order in which they were sent."""
+    """Verified blocks from a peer (broadcast or answer), in the order in which they were sent. `place` is where its
+    store goes on, or 0 if they do not come from there.
+    """
 
     peer: PeerId
     blocks: tuple[VerifiedBlock, ...]
+    place: int = 0
 
 
 class MessageReceived(msgspec.Struct, frozen=True):
@@ -119,6 +135,17 @@ class Appended(msgspec.Struct, frozen=True):
     token: int
 
 
+class StoredRead(msgspec.Struct, frozen=True):
+    """What a ReadStored found: encoded blocks, the place behind them, and the oldest round that the store still has in
+    full.
+    """
+
+    peer: PeerId
+    blocks: tuple[bytes, ...]
+    place: int
+    oldest_round: int = 1
+
+
 class PeerConnected(msgspec.Struct, frozen=True):
     """Messages can be exchanged with this peer now (validator or observer). Requests go to connected peers only."""
 
@@ -137,6 +164,7 @@ Event = (
     | OwnRoundAnswered
     | TransactionsSubmitted
     | Appended
+    | StoredRead
     | PeerConnected
     | PeerDisconnected
 )
@@ -151,6 +179,27 @@ class Append(msgspec.Struct, frozen=True):
     token: int
     blocks: tuple[VerifiedBlock, ...]
     commits: tuple[Commit, ...]
+
+
+class ReadStored(msgspec.Struct, frozen=True):
+    """Read stored records from `place` on, or if that is 0 from the first one with a block above `floor_round`
+    (`stored.StoredIndex`, `stored.read_blocks`), and feed StoredRead. At most one for each peer is under way.
+    """
+
+    peer: PeerId
+    floor_round: int
+    place: int
+    blocks_max: int
+    bytes_max: int
+
+
+class Stranded(msgspec.Struct, frozen=True):
+    """Nobody who is connected keeps the rounds that this node needs next: `needed_round`; the oldest that is kept is
+    `oldest_round`. Only a state that a quorum has signed helps now.
+    """
+
+    needed_round: int
+    oldest_round: int
 
 
 class Broadcast(msgspec.Struct, frozen=True):
@@ -212,7 +261,9 @@ class Dropped(msgspec.Struct, frozen=True):
     count: int
 
 
-Effect = Append | Broadcast | Send | Committed | Skipped | Evidence | TransactionsRefused | Dropped
+Effect = (
+    Append | ReadStored | Broadcast | Send | Committed | Skipped | Evidence | TransactionsRefused | Dropped | Stranded
+)
 
 
 # --- the border -------------------------------------------------------------------------------------------------------
@@ -236,6 +287,8 @@ def to_event(peer: PeerId, message: Message, verify: Verify) -> Event:
     """Return the event for a decoded message. Raises PeerError when a block in it breaks a rule."""
     if isinstance(message, Blocks):
         return BlocksReceived(peer, tuple([verify(data) for data in message.blocks]))
+    if isinstance(message, StoredBlocks):
+        return BlocksReceived(peer, tuple([verify(data) for data in message.blocks]), message.place)
     if isinstance(message, OwnRoundAnswer):
         return OwnRoundAnswered(peer, message.nonce, verify(message.block) if message.block else None)
     return MessageReceived(peer, message)

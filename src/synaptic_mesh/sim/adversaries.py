@@ -23,6 +23,7 @@ from synaptic_mesh.consensus.messages import (
     OwnRoundAnswer,
     OwnRoundRequest,
     RoundsRequest,
+    StoredBlocks,
     Verify,
     encode_message,
 )
@@ -284,7 +285,11 @@ class Puppet:
             lambda: b"\x91" * 5_000,
             lambda: b"\xdd\xff\xff\xff\xff",
             lambda: encode((1 << 63, "text", None)),
-            lambda: encode_message(RoundsRequest(rng.choice((0, 1, highest)))),
+            lambda: encode_message(
+                RoundsRequest(rng.choice((0, 1, highest)), 0, rng.choice((0, 1, rng.getrandbits(63))))
+            ),
+            lambda: encode_message(RoundsRequest(1, rng.choice((0, 1, highest)))),
+            lambda: encode_message(StoredBlocks((encoded,) * 20, rng.getrandbits(63))),
             lambda: encode_message(Advert(highest, rng.choice((0, highest)), (1 << 63) - 1)),
             lambda: encode_message(Advert(0, highest, 0)),
             lambda: encode_message(OwnRoundAnswer(rng.getrandbits(63), encoded)),
@@ -316,6 +321,8 @@ class Puppet:
         else:
             return []
         blocks = tuple(block.encoded for block in found[:ANSWER_BLOCKS_MAX])
+        if blocks and isinstance(message, RoundsRequest) and self._does(self._habits.garbage):
+            return [Send((sender,), encode_message(StoredBlocks(blocks, self._random.getrandbits(63))))]
         return [Send((sender,), encode_message(Blocks(blocks)))] if blocks else []
 
     def _forget(self) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from synaptic_mesh.consensus.core import Consensus
 from synaptic_mesh.consensus.credit import BUCKETS_MAX
-from synaptic_mesh.consensus.serving import WITHHELD_MAX
+from synaptic_mesh.consensus.serving import READS_MAX, WITHHELD_MAX
 from synaptic_mesh.consensus.votes import RECENT_COMMITS_MAX
 
 ROUNDS_OPEN_MAX = 400
@@ -37,5 +37,7 @@ def sizes(core: Consensus) -> Iterator[tuple[str, int, int]]:
     yield "recent commits", len(core.votes), RECENT_COMMITS_MAX + 1
     yield "peers ahead", len(core.rounds._ahead), size
     yield "peers with credit", len(core.serving.credit), BUCKETS_MAX
+    yield "peers that keep too little", len(core.rounds._too_young), size
+    yield "reads of the store", len(core.serving._reading), READS_MAX
     yield "own blocks held back", len(core.serving._withheld), WITHHELD_MAX
     yield "pushed peers", len(core._pushed), size

@@ -19,7 +19,7 @@ round if hardly anyone had the first one safe: that is what the amnesia guard do
 rounds in which it does.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Set
 
 from synaptic_mesh.consensus.block import BlockRef, VerifiedBlock
 from synaptic_mesh.consensus.messages import Commit, Committed
@@ -47,7 +47,7 @@ class Checker:
         self.direct_count = self.indirect_count = self.replayed_count = self.forgotten_count = 0
         self.own_rounds = [0] * node_count  # highest round in which a node has sent a block of its own
         self._commit_of: dict[BlockRef, int] = {}
-        self._own_blocks: list[dict[int, bytes]] = [{} for _ in range(node_count)]
+        self._own_blocks: list[dict[bytes, int]] = [{} for _ in range(node_count)]  # sent: digest -> round
         self._protected: list[set[int]] = [set() for _ in range(node_count)]
         self._waiting: list[dict[bytes, None]] = [{} for _ in range(node_count)]  # submitted, in no durable block yet
         self._promised: dict[bytes, None] = {}  # transactions, in the order of the promises
@@ -55,13 +55,11 @@ class Checker:
         self._due_index = 0  # and the commit that all must be told
         self._ordered_transactions: set[bytes] = set()
 
-    def started(self, node: int, own_blocks: Mapping[int, bytes]) -> list[tuple[int, bytes]]:
-        """Node `node` starts with these blocks of its own in its log, by round. Returns those that it had sent and has
-        lost, which only a forgetful one may.
+    def started(self, node: int, own_blocks: Set[bytes]) -> list[tuple[int, bytes]]:
+        """Node `node` starts with these blocks of its own in its log. Returns round and digest of those that it had
+        sent and has lost, which only a forgetful one may.
         """
-        lost = [
-            (round_, digest) for round_, digest in self._own_blocks[node].items() if own_blocks.get(round_) != digest
-        ]
+        lost = [(round_, digest) for digest, round_ in self._own_blocks[node].items() if digest not in own_blocks]
         if node not in self.forgetful:
             check(not lost, f"node {node} restarts without its block of round {lost[0][0] if lost else 0}")
         self.forgotten_count += bool(lost)
@@ -91,13 +89,14 @@ class Checker:
 
     def sent_own_block(self, node: int, block: VerifiedBlock, is_durable: bool) -> None:
         """Honest node `node` gave a block of its own to the network."""
-        known = self._own_blocks[node].get(block.round)
-        if known == block.digest:
+        sent = self._own_blocks[node]
+        if block.digest in sent:
             return  # a forgetful node gets its own block back from others, and may pass it on at once
+        is_second = block.round <= self.own_rounds[node] and block.round in sent.values()
         check(is_durable, f"node {node} sends its block of round {block.round} before it is durable")
         self.own_rounds[node] = max(self.own_rounds[node], block.round)
-        self._own_blocks[node][block.round] = block.digest
-        if known is None:
+        sent[block.digest] = block.round
+        if not is_second:
             return
         is_forgiven = node in self.forgetful and block.round not in self._protected[node]
         check(is_forgiven, f"honest node {node} sends two different blocks of round {block.round}")

@@ -5,7 +5,7 @@ parts of the network for a while (Bano et al. 2021, "Twins: BFT systems made rob
 stops when it meets its own double; `Obstinate` does not, because a stopped liar proves nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence, Set
 from random import Random
 
 from synaptic_mesh.base.errors import InvariantBroken
@@ -43,7 +43,7 @@ class Unheard(Checker):
     def committed(self, node: int, said: Committed, is_durable: bool) -> None:
         """Whatever it says."""
 
-    def started(self, node: int, own_blocks: Mapping[int, bytes]) -> list[tuple[int, bytes]]:  # noqa: ARG002
+    def started(self, node: int, own_blocks: Set[bytes]) -> list[tuple[int, bytes]]:  # noqa: ARG002
         """Whatever it has lost."""
         return []
 

@@ -29,6 +29,7 @@ KINDS = (
     "garbage",
     "jump forcing",
     "twins",
+    "stored rounds",
 )
 """Kinds of faults that a mix must have in a tenth of its seeds or more. A kind counts in a seed when it happened."""
 SHARE_MIN_PERCENT = 10

@@ -42,6 +42,9 @@ LATE_MS_MAX = 800
 TIMEOUT_FACTORS = (1, 2, 2, 4, 8)
 """Leader time-outs in typical delays of a message: from too short for a good leader to long enough for every one."""
 
+HISTORIES = (1, 1, 100, 50_000)
+"""Old blocks that nodes keep in memory: with few of them a late one is served from the others' logs."""
+
 
 class Settings(msgspec.Struct, frozen=True):
     """What every run of a batch has in common; all else comes from the seed."""
@@ -96,6 +99,7 @@ class Plan(msgspec.Struct, frozen=True):
     advert_ms: int
     leader_timeout_ms: int
     min_round_delay_ms: int
+    history_blocks_max: int
     faults: tuple[Fault, ...]
 
     @property
@@ -131,6 +135,7 @@ def draw_plan(seed: int, settings: Settings) -> Plan:
         rng.choice((1_000, 2_000, 5_000)),
         settings.leader_timeout_ms or max(10, link.typical_ms() * rng.choice(TIMEOUT_FACTORS)),
         rng.choice((2, 20)),
+        rng.choice(HISTORIES),
         tuple(
             sorted(
                 draw_faults(derive_random(seed, "faults"), honest, count, settings.faults)

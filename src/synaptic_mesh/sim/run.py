@@ -179,7 +179,8 @@ def describe_plan(plan: Plan) -> list[str]:
         (
             f"consensus   {2 if plan.is_two_delay else 3} message delays, gc depth {plan.gc_depth} rounds,"
             f" adverts every {plan.advert_ms} ms,"
-            f" leader timeout {plan.leader_timeout_ms} ms, at least {plan.min_round_delay_ms} ms a round"
+            f" leader timeout {plan.leader_timeout_ms} ms, at least {plan.min_round_delay_ms} ms a round,"
+            f" {plan.history_blocks_max} old blocks in memory"
         ),
         *(f"fault       {fault.describe()}" for fault in plan.faults),
     ]

@@ -191,6 +191,7 @@ class Run:
             "twins": doubled[Role.TWINS],
             "unequal stakes": int(len(set(plan.stakes)) > 1),
             "two delays": int(plan.is_two_delay),
+            "stored rounds": self.counts.stored_blocks,
         }
 
     # --- who plays what -------------------------------------------------------------------------------------
@@ -245,6 +246,7 @@ class Run:
             leader_timeout_ms=plan.leader_timeout_ms,
             min_round_delay_ms=plan.min_round_delay_ms,
             round_window=min(40, plan.gc_depth - 2),
+            history_blocks_max=plan.history_blocks_max,
         )
 
     # --- looking at it --------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from synaptic_mesh.consensus import messages
 from synaptic_mesh.consensus.block import VerifiedBlock
 from synaptic_mesh.consensus.core import Consensus
 from synaptic_mesh.consensus.messages import Commit, Committed, Effect, Message, Verify
+from synaptic_mesh.consensus.stored import StoredIndex, read_blocks
 from synaptic_mesh.identity.committee import Committee
 from synaptic_mesh.sim.adversaries import Decode, decode_message
 from synaptic_mesh.sim.checker import Checker, describe
@@ -109,6 +110,7 @@ class Counts:
 
     def __init__(self) -> None:
         self.skips_direct = self.skips_indirect = self.evidence = self.dropped = self.refused_messages = 0
+        self.stored_blocks = 0
         self.reasons: dict[str, int] = {}
 
 
@@ -165,6 +167,9 @@ class ValidatorNode:
         self._submitted_count = 0
         self._pending: dict[int, LogRecord] = {}  # appended, not yet known durable
         self._durable_index = 0  # highest durable commit
+        self._now_ms = 0
+        self._stored: list[tuple[bytes, ...]] = []  # blocks of each durable record
+        self._stored_index = StoredIndex()
 
     def start(self, records: Sequence[bytes], now_ms: int) -> list[Action]:
         """Rebuild the core from the log, then let the clients begin."""
@@ -175,7 +180,7 @@ class ValidatorNode:
             self._note_durable(record)
             blocks += [self._verify(block) for block in record.blocks]
             commits += record.commits
-        own = {block.round: block.digest for block in blocks if block.author == self._index}
+        own = {block.digest for block in blocks if block.author == self._index}
         for round_, digest in self._checker.started(self._index, own):
             if self._held_stake(digest) > self._faulty_stake_max:
                 self._checker.protect(self._index, round_)
@@ -186,6 +191,7 @@ class ValidatorNode:
             commits=tuple(commits),
             executed_index=self._file.executed_index,
             is_store_trusted=self._is_trusting or self._file.incarnation == 1,
+            stored_round=1,
         )
         return [*self._act(effects), Work(self._client.every_ms, CLIENT_TOKEN)]
 
@@ -226,7 +232,14 @@ class ValidatorNode:
         return self.core.deadline_ms()
 
     def _handle(self, event: messages.Event, now_ms: int) -> list[Action]:
+        self._now_ms = now_ms
         return self._act(self.core.handle(event, now_ms))
+
+    def _read_stored(self, effect: messages.ReadStored) -> list[Action]:
+        begin = self._stored_index.begin(effect.place, effect.floor_round)
+        blocks, place = read_blocks(self._stored[begin[0] :], begin, effect.blocks_max, effect.bytes_max)
+        self._counts.stored_blocks += len(blocks)
+        return self._handle(messages.StoredRead(effect.peer, blocks, place), self._now_ms)
 
     def _act(self, effects: list[Effect]) -> list[Action]:
         actions: list[Action] = []
@@ -235,6 +248,8 @@ class ValidatorNode:
                 record = LogRecord(tuple(block.encoded for block in effect.blocks), effect.commits)
                 self._pending[effect.token] = record
                 actions.append(Write(encode(record), effect.token))
+            elif isinstance(effect, messages.ReadStored):
+                actions += self._read_stored(effect)
             elif isinstance(effect, messages.Broadcast):
                 actions.append(Send(self._connected, self._encode(effect.message)))
             elif isinstance(effect, messages.Send):
@@ -282,6 +297,8 @@ class ValidatorNode:
         return messages.encode_message(message)
 
     def _note_durable(self, record: LogRecord) -> None:
+        self._stored.append(record.blocks)
+        self._stored_index.note(max((self._verify(data).round for data in record.blocks), default=0))
         for data in record.blocks:
             block = self._verify(data)
             self.durable_blocks.add(block.digest)
