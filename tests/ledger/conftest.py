@@ -1,6 +1,11 @@
-"""A ledger driven by hand-made transactions: one method per phase of an outer step, honest unless told otherwise."""
+"""A ledger driven by hand-made transactions: one method per phase of an outer step, honest unless told otherwise.
 
+Makes `checkpoint_net` importable too: pytest's importlib mode adds no paths.
+"""
+
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,6 +51,8 @@ from synaptic_mesh.ledger.transactions import (
     verdict_commitment,
     witness_commitment,
 )
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 RUV = 10**9
 SEMANTICS = hash_bytes("test/semantics")
