@@ -273,6 +273,15 @@ def test_fields_of_the_demo() -> None:
     assert "`synaptic.demo/1`" in section("demo")
 
 
+def test_fields_of_checkpoints() -> None:
+    found = dictionaries(SOURCE / "cli" / "ledger.py")
+    (described,) = (set(each) for each in found if "state_root" in each)
+    assert described | {"node"} == documented("ledger checkpoint")
+    assert all(set(each) == documented("ledger verify") for each in found if "holds" in each)
+    for verb in ("checkpoint", "verify"):
+        assert f"`synaptic.ledger.{verb}/1`" in section(f"ledger {verb}")
+
+
 def test_fields_of_a_benchmark() -> None:
     def names(kind: type[msgspec.Struct], prefix: str = "") -> set[str]:
         return {prefix + name for name in kind.__struct_fields__}

@@ -26,6 +26,8 @@ bench = typer.Typer(
 app.add_typer(bench, name="bench")
 dag = typer.Typer(no_args_is_help=True, help="Look at the order: what the commit rule decides.")
 app.add_typer(dag, name="dag")
+ledger = typer.Typer(no_args_is_help=True, help="Look at the state, and check what others say of it.")
+app.add_typer(ledger, name="ledger")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (schemas: docs/cli.md).")]
 Backend = Annotated[str, typer.Option("--backend", help="wasm, native, auto or reference; their bits are equal.")]
@@ -194,6 +196,35 @@ def dag_decide(
 
     with reported(as_json):
         raise typer.Exit(verb.decide(file, as_json))
+
+
+@ledger.command("checkpoint")
+def ledger_checkpoint(
+    directory: Annotated[
+        Path | None, typer.Argument(help="A node's directory, or a run's with nodes/ (default: the newest in runs/).")
+    ] = None,
+    node: Annotated[str, typer.Option(help="Which of a run's nodes (default: its sponsor, or the first).")] = "",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it to this file too.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print the newest state that a quorum of validators signed, from a node's log, also while it runs."""
+    from synaptic_mesh.cli import ledger as verb
+
+    with reported(as_json):
+        raise typer.Exit(verb.show(directory, node, output, as_json))
+
+
+@ledger.command("verify")
+def ledger_verify(
+    file: Annotated[Path, typer.Argument(help="A checkpoint that `ledger checkpoint --output` wrote.")],
+    genesis: Annotated[Path, typer.Option(help="The network's genesis file.")],
+    as_json: Json = False,
+) -> None:
+    """Check the signatures of a checkpoint against a genesis file; nothing else is needed or asked."""
+    from synaptic_mesh.cli import ledger as verb
+
+    with reported(as_json):
+        raise typer.Exit(verb.verify(file, genesis, as_json))
 
 
 @bench.command("engine")
