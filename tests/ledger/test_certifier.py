@@ -210,10 +210,12 @@ def test_who_is_behind_compares_when_it_gets_there() -> None:
     (halt,) = machine.executed(checkpoint(20), 0)
     assert isinstance(halt, Halt)
     assert "commit 20" in halt.reason
-    honest = certifier(0)
+    honest, later = certifier(0), certifier(0)
     for index in (20, 40):
         receive(honest, 1, certificate(index))
+        receive(later, 1, certificate(index, int(index == 40)))
     assert [honest.executed(checkpoint(index), 0) for index in (10, 20, 30, 40)] == [[], [], [], []]
+    assert [len(later.executed(checkpoint(index), 0)) for index in (10, 20, 30, 40)] == [0, 0, 0, 1]
 
 
 # --- repeating
@@ -228,6 +230,7 @@ def test_votes_are_repeated_until_certified_or_superseded() -> None:
     assert machine.handle_deadline(RESEND_MS - 1) == []
     again = [Broadcast(vote(0)), Send(PEERS[1], CheckpointQuestion(0))]
     assert machine.handle_deadline(RESEND_MS) == again
+    assert machine.deadline_ms() == 2 * RESEND_MS
     assert machine.handle_deadline(2 * RESEND_MS) == again
     machine.executed(checkpoint(20), 2 * RESEND_MS)
     machine.stored(2 * RESEND_MS)
@@ -300,7 +303,8 @@ def test_what_a_validator_can_grow_is_bounded_and_its_own() -> None:
             receive(machine, 2, vote(2, 10**15 + 10 * index, root))
     assert sum(map(len, machine._votes[2].values())) == 2 * VOTES_KEPT
     assert sorted(machine._votes[1]) == [10, 20]
-    assert receive(machine, 2, vote(2, 30)) == []  # older than all that are kept
+    older = CheckpointVote(checkpoint(30), 2, bytes(64))
+    assert receive(machine, 2, older) == []  # than all that are kept: not even its signature is looked at
     assert 30 not in machine._votes[2]
     assert receive(machine, 3, vote(3, 10)) == []
     machine.executed(checkpoint(10), 0)

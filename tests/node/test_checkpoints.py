@@ -1,4 +1,4 @@
-"""Whole assemblies sign, gather and keep checkpoints, over links that lose messages, beside one that signs other roots."""
+"""Whole assemblies sign, gather and keep checkpoints, over links that lose messages, beside one that signs others."""
 
 from collections.abc import Callable
 from random import Random
