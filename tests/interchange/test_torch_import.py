@@ -292,9 +292,7 @@ def test_rows_of_tokens_are_whole_numbers():
     torch.manual_seed(0)
     model = from_torch(nn.Sequential(nn.Embedding(5, 3), nn.Flatten()), torch.tensor([[1, 2]]), loss="mse")
     assert model.scores([[1, 4]]).shape == (1, 6)
-    with pytest.raises(
-        LocalError, match=r"X row 2 holds 1\.5; input 'input_?[0-9]*' of the model is int64, whose"
-    ):
+    with pytest.raises(LocalError, match=r"X row 2 holds 1\.5; input 'input_?[0-9]*' of the model is int64, whose"):
         model.scores([[1, 4], [1.5, 0]])
 
 

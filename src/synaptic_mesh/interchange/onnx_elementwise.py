@@ -7,18 +7,22 @@ from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.functions import activations, elementwise
 from synaptic_mesh.engine.ir import DType
 from synaptic_mesh.engine.trace import Tensor, exp, floor, log, maximum, minimum, sigmoid, sqrt, tanh, where
+from synaptic_mesh.interchange.arcs import arc_cosine, arc_sine, arc_tangent
 from synaptic_mesh.interchange.onnx_values import (
     FLOATS,
     INTEGERS,
     WRAPPED,
     Call,
     Value,
+    common_shape,
     engine_dtype,
     is_true,
     truth,
     wrapped,
 )
+from synaptic_mesh.interchange.rounding import to_brain, to_half
 
+ROUNDINGS: dict[str, Callable[[Tensor], Tensor]] = {"float16": to_half, "bfloat16": to_brain}
 Handler = Callable[[Call], Value | list[Value]]
 
 
@@ -74,11 +78,35 @@ def _divide(call: Call) -> Value:
 
 
 def integer_quotient(kind: str, a: Tensor, b: Tensor, *, is_floor: bool) -> Tensor:
-    """Return a / b of integers toward zero or down. Raises LocalError for those that f32 does not hold exactly."""
-    if kind not in WRAPPED:
-        raise LocalError(f"division of {kind} tensors is not among the engine's operations")
-    quotient = a.convert(DType.F32) / b.convert(DType.F32)
-    return (floor(quotient) if is_floor else quotient).convert(DType.I32)
+    """Return a / b of integers toward zero or down, exactly. Raises LocalError for uint32.
+
+    f32 holds narrow integers. A quotient of wide ones is off by its last bits: dividing the remainder as well brings
+    it within one, and the sign and size of what is left then say which way to step.
+    """
+    if kind == "uint32":
+        raise LocalError("division of uint32 tensors is not computed")
+    if kind in WRAPPED:
+        quotient = a.convert(DType.F32) / b.convert(DType.F32)
+        return (floor(quotient) if is_floor else quotient).convert(DType.I32)
+    shape = common_shape(a, b)
+    a, b = a.broadcast_to(shape), b.broadcast_to(shape)
+    found = _rough_quotient(a, b)
+    found = found + _rough_quotient(a - found * b, b)
+    rest = a - found * b
+    way = where(truth(rest < 0) == truth(b < 0), 1, a.builder.constant(-1, shape, DType.I32))
+    found = where(_magnitude(rest) >= _magnitude(b), found + way, found)  # |rest| is below |b| from here
+    rest = a - found * b
+    wrong = where(rest == 0, 0, truth(rest < 0) ^ truth((b if is_floor else a) < 0))
+    way = where(truth(rest < 0) == truth(b < 0), 1, a.builder.constant(-1, shape, DType.I32))
+    return where(wrong == 1, found + way, found)
+
+
+def _rough_quotient(a: Tensor, b: Tensor) -> Tensor:
+    return (a.convert(DType.F32) / b.convert(DType.F32)).convert(DType.I32)
+
+
+def _magnitude(x: Tensor) -> Tensor:
+    return where(x < 0, 0 - x, x)
 
 
 def _modulo(call: Call) -> Value:
@@ -96,10 +124,23 @@ def _modulo(call: Call) -> Value:
 def _power(call: Call) -> Value:
     base, exponent = call.tensor(0), call.tensor(1)
     if base.dtype is not DType.F32:
-        raise LocalError(f"powers of {call.kind()} are not computed; cast to float first")
+        if exponent.dtype is DType.F32:
+            raise LocalError(f"powers of {call.kind()} by {call.kind(1)} are not computed; cast to float first")
+        return call.result(_integer_power(base, exponent))
     if exponent.dtype is not DType.F32:
-        exponent = exponent.convert(DType.F32)
+        exponent = signed(exponent).convert(DType.F32)
     return call.result(base**exponent)
+
+
+def _integer_power(base: Tensor, exponent: Tensor) -> Tensor:
+    """Square and multiply by the bits of the exponent, which wraps as products do; powers below 0 are 0."""
+    shape = common_shape(base, exponent)
+    base, exponent = base.broadcast_to(shape), exponent.broadcast_to(shape)
+    total = base.builder.constant(1, shape, base.dtype)
+    for bit in range(6):  # 2^63 is the widest that an integer holds
+        total = where((exponent >> bit) & 1 == 1, total * base, total)
+        base = base * base
+    return where(exponent < 0, 0, total)
 
 
 def _clip(call: Call) -> Value:
@@ -133,15 +174,15 @@ def _cast_to(call: Call, kind: str) -> Value:
     if kind == "bool":
         return call.result(truth(x == 0) ^ 1, "bool")
     if engine_dtype(kind) is DType.F32:
-        if kind == "float16" and source != "float16":
-            raise LocalError("cast to float16 would round; the engine computes in f32")
-        return call.result(x if x.dtype is DType.F32 else _signed(x).convert(DType.F32), kind)
-    whole = x.convert(DType.I32) if x.dtype is DType.F32 else _signed(x)
+        wide = x if x.dtype is DType.F32 else signed(x).convert(DType.F32)
+        return call.result(ROUNDINGS[kind](wide) if kind in ROUNDINGS else wide, kind)
+    whole = x.convert(DType.I32) if x.dtype is DType.F32 else signed(x)
     narrow = wrapped(whole, kind)
     return call.result(narrow.bitcast(DType.U32) if kind == "uint32" else narrow, kind)
 
 
-def _signed(x: Tensor) -> Tensor:
+def signed(x: Tensor) -> Tensor:
+    """Return u32 bits as i32."""
     return x.bitcast(DType.I32) if x.dtype is DType.U32 else x
 
 
@@ -179,13 +220,19 @@ def _bit_cast(call: Call) -> Value:
 
 
 def _bit_shift(call: Call) -> Value:
-    counts = call.static(1)
-    x = call.tensor()
-    if counts.size and (counts != counts.reshape(-1)[0]).any():
-        raise LocalError("shifts by different counts are not computed")
-    count = int(counts.reshape(-1)[0]) if counts.size else 0
+    """Shift by the bits of the counts: 1, 2, 4, 8 and 16 places. A count beyond the type shifts all out."""
+    x, counts = call.tensor(0), call.tensor(1)
+    shape = common_shape(x, counts)
+    x, counts = x.broadcast_to(shape), signed(counts).broadcast_to(shape)
     is_left = call.get("direction") == "LEFT"
-    return call.result((x << count if is_left else x >> count) if count < 32 else x - x)
+    places = where(counts < 0, 31, minimum(counts, 31))
+    for bit in range(5):
+        moved = x << (1 << bit) if is_left else x >> (1 << bit)
+        x = where((places >> bit) & 1 == 1, moved, x)
+    bits = WRAPPED[call.kind()][0] if call.kind() in WRAPPED else 32
+    beyond = truth(counts < 0) | truth(counts >= bits)
+    rest = 0 if is_left or x.dtype is DType.U32 else where(x < 0, x.builder.constant(-1, shape, x.dtype), 0)
+    return call.result(where(beyond == 1, rest, x))
 
 
 def _invert(call: Call) -> Value:
@@ -219,6 +266,9 @@ ELEMENTWISE: dict[str, Handler] = {
     "Erf": _float(elementwise.erf),
     "Sin": _float(elementwise.sin),
     "Cos": _float(elementwise.cos),
+    "Atan": _float(arc_tangent),
+    "Asin": _float(arc_sine),
+    "Acos": _float(arc_cosine),
     "Tan": _float(lambda x: elementwise.sin(x) / elementwise.cos(x)),
     "Sinh": _float(lambda x: (exp(x) - exp(-x)) * 0.5),
     "Cosh": _float(lambda x: (exp(x) + exp(-x)) * 0.5),
@@ -244,6 +294,9 @@ ELEMENTWISE: dict[str, Handler] = {
     "Mish": _float(activations.mish),
     "Gelu": _gelu,
     "Swish": _swish,
+    "SwiGLU": lambda call: call.result(
+        call.floats(0) * sigmoid(call.floats(0) * call.get("alpha", 1.0)) * call.floats(1)
+    ),
     "Shrink": _shrink,
     "Equal": _compare(lambda a, b: a == b),
     "Less": _compare(lambda a, b: a < b),

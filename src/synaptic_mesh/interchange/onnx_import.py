@@ -6,37 +6,49 @@ from typing import Any
 import msgspec
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import external_data_helper, helper, inliner, numpy_helper, version_converter
 
-from synaptic_mesh.base.arrays import Array
+from synaptic_mesh.base.arrays import F32, Array
 from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.engine.ir import DType
 from synaptic_mesh.engine.trace import Tensor
 from synaptic_mesh.interchange.onnx_operators import (
+    OLD_OPSET_MIN,
+    OPERATORS,
+    OPSET_MIN,
+    OnnxGraph,
     OnnxInput,
     OnnxModel,
     OnnxNode,
     check_model,
     trace_model,
 )
-from synaptic_mesh.interchange.onnx_values import NeedStatic, Value
+from synaptic_mesh.interchange.onnx_values import FLOATS, NeedStatic, Value
 from synaptic_mesh.interchange.parameter_names import parameter_names
 from synaptic_mesh.interchange.row_chunks import in_chunks
+from synaptic_mesh.interchange.row_kinds import LIMITS, check_whole, enter
 from synaptic_mesh.models.initial_values import Given
 from synaptic_mesh.models.scope import Scope
 
 FILE_BYTES_MAX = 1 << 31
-TYPE_ATTRIBUTES = ("to", "dtype")
+TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype")
 
 
 class OnnxNetwork(msgspec.Struct, frozen=True, eq=False):
-    """A model with one float input, rows first, as a network: predicts as the model does, and trains on.
+    """A model with one input, rows first, as a network: predicts as the model does, and trains on.
 
-    Parameters are the float initializers of more than one element, under their names; the running statistics of
-    BatchNormalization stay constants.
+    Rows for an input of integers or bools are whole numbers, which f32 holds exactly up to 2^24. Parameters are the
+    float initializers of more than one element, under their names; the running statistics of BatchNormalization stay
+    constants.
     """
 
     model: OnnxModel
     output: int = 0
+
+    def check_rows(self, rows: F32) -> None:
+        """Raise LocalError naming the first value that the input does not take."""
+        (entry,) = self.model.inputs
+        check_whole(rows, entry.kind, entry.name)
 
     def __call__(self, scope: Scope, x: Tensor) -> Tensor:
         """Return output `output`. Raises LocalError naming the node that does not fit."""
@@ -55,7 +67,7 @@ class OnnxNetwork(msgspec.Struct, frozen=True, eq=False):
     def _trace(self, scope: Scope, x: Tensor) -> Tensor:
         (entry,) = self.model.inputs
         fixed = fixed_names(self.model)
-        values = {entry.name: Value("float32", tensor=x, source=entry.name)}
+        values = {entry.name: Value(entry.kind, tensor=enter(x, entry.kind), source=entry.name)}
         trained = {
             name: array
             for name, array in self.model.initializers.items()
@@ -70,7 +82,8 @@ class OnnxNetwork(msgspec.Struct, frozen=True, eq=False):
             raise LocalError(f"input {need.name!r} decides a shape; only data can be an input of a network") from None
         if found.tensor is None:
             raise LocalError(f"output {self.model.outputs[self.output].name!r} does not depend on the input")
-        return found.tensor
+        scores = found.tensor.bitcast(DType.I32) if found.tensor.dtype is DType.U32 else found.tensor
+        return scores.convert(DType.F32)  # labels and counts are scores too
 
 
 def load_onnx(source: Path | str | bytes | onnx.ModelProto) -> OnnxModel:
@@ -83,11 +96,15 @@ def load_onnx(source: Path | str | bytes | onnx.ModelProto) -> OnnxModel:
 
 
 def onnx_network(source: Path | str | bytes | onnx.ModelProto, *, output: int = 0) -> OnnxNetwork:
-    """Return a model as a network. Raises LocalError as `load_onnx`, or unless it has one float input."""
+    """Return a model as a network. Raises LocalError as `load_onnx`, or unless it has one input of numbers or bools."""
     record = load_onnx(source)
-    if len(record.inputs) != 1 or record.inputs[0].kind != "float32":
+    if len(record.inputs) != 1:
         have = ", ".join(f"{entry.name} {entry.kind}" for entry in record.inputs)
-        raise LocalError(f"a network has one float32 input, the model has {have or 'none'}")
+        raise LocalError(
+            f"a Model has one input, this one has {have or 'none'}; onnx_backend.MeshBackend runs models of several"
+        )
+    if record.inputs[0].kind not in (*FLOATS, *LIMITS):
+        raise LocalError(f"input {record.inputs[0].name!r} is {record.inputs[0].kind}; rows are numbers or bools")
     if not 0 <= output < len(record.outputs):
         raise LocalError(f"output {output} is not among the model's {len(record.outputs)}, counted from 0")
     return OnnxNetwork(record, output)
@@ -96,14 +113,58 @@ def onnx_network(source: Path | str | bytes | onnx.ModelProto, *, output: int = 
 def read_model(proto: onnx.ModelProto) -> OnnxModel:
     """Return the record of a model, whatever its operators."""
     if proto.functions:
-        proto = onnx.inliner.inline_local_functions(proto)
-    graph = proto.graph
-    opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+        proto = inliner.inline_local_functions(proto)
+    proto = _written_out(_modern(proto))
+    graph = _graph(proto.graph)
+    return OnnxModel(graph.inputs, graph.outputs, graph.nodes, graph.initializers, opset=_opset(proto))
+
+
+def _opset(proto: onnx.ModelProto) -> int:
+    return max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+
+
+def _modern(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model of opset OLD_OPSET_MIN to OPSET_MIN - 1 in opset OPSET_MIN, by the converter of the package onnx.
+
+    Raises LocalError for what it cannot convert.
+    """
+    opset = _opset(proto)
+    if not OLD_OPSET_MIN <= opset < OPSET_MIN or all(node.domain not in ("", "ai.onnx") for node in proto.graph.node):
+        return proto
+    if opset < 9 and any(node.op_type == "Scan" for node in proto.graph.node):
+        raise LocalError(f"Scan of opset {opset} runs over a batch, which the later one does not; export it anew")
+    try:
+        return version_converter.convert_version(proto, OPSET_MIN)
+    except Exception as error:  # the converter raises types of its own
+        raise LocalError(
+            f"the model has opset {opset}, which the converter of the package onnx does not bring to {OPSET_MIN}: "
+            f"{str(error).splitlines()[0][:200]}"
+        ) from None
+
+
+def _written_out(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with operators that are not computed here, but defined by others, replaced by these.
+
+    What the package onnx cannot write out stays, and is refused by its name.
+    """
+    wanted = {
+        (node.domain, node.op_type)
+        for node in proto.graph.node
+        if node.op_type not in OPERATORS.get("" if node.domain == "ai.onnx" else node.domain, {})
+    }
+    for key in sorted(wanted):
+        try:
+            proto = inliner.inline_selected_functions(proto, [key], False, True)
+        except Exception:  # the package raises what its C++ does: an operator without a definition is none of them
+            continue
+    return proto
+
+
+def _graph(graph: onnx.GraphProto) -> OnnxGraph:
     initializers = {tensor.name: _array(tensor) for tensor in graph.initializer}
     if graph.sparse_initializer:
         raise LocalError("the model has sparse initializers, which are not read")
-    return OnnxModel(
-        opset=opset,
+    return OnnxGraph(
         inputs=tuple(_port(entry) for entry in graph.input if entry.name not in initializers),
         outputs=tuple(_port(entry) for entry in graph.output),
         nodes=tuple(_node(node) for node in graph.node),
@@ -133,7 +194,7 @@ def _proto(source: Path | str | bytes | onnx.ModelProto) -> onnx.ModelProto:
     proto = _parse(data, str(path))
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer):
         try:
-            onnx.external_data_helper.load_external_data_for_model(proto, str(path.parent))
+            external_data_helper.load_external_data_for_model(proto, str(path.parent))
         except (OSError, ValueError, onnx.checker.ValidationError) as error:
             raise LocalError(f"{path} keeps tensors in a file beside it, which cannot be read: {error}") from None
     return proto
@@ -187,6 +248,8 @@ def _attribute(attribute: onnx.AttributeProto) -> Any:
         return _kind(value)
     if isinstance(value, onnx.TensorProto):
         return _array(value)
+    if isinstance(value, onnx.GraphProto):
+        return _graph(value)
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     if attribute.type == onnx.AttributeProto.STRINGS:

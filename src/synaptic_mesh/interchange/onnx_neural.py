@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from synaptic_mesh.base.errors import LocalError
-from synaptic_mesh.engine.functions import activations, convolution, indexing, movement, normalization, pooling
-from synaptic_mesh.engine.ir import DType
-from synaptic_mesh.engine.trace import Tensor, matmul, sqrt, where
+from synaptic_mesh.engine.functions import movement, normalization, pooling
+from synaptic_mesh.engine.trace import Tensor, matmul, sqrt
 from synaptic_mesh.interchange.onnx_einsum import einsum
 from synaptic_mesh.interchange.onnx_shapes import Handler, axis_of
 from synaptic_mesh.interchange.onnx_values import Call, Value, truth
+from synaptic_mesh.interchange.spatial import Reach, convolve, convolve_transposed
 
 Pair = tuple[int, int]
 
@@ -70,42 +70,22 @@ def _sides(
 
 
 def _conv(call: Call) -> Value:
-    x, w, bias = call.floats(0), call.floats(1), call.optional(2)
-    count = _planes(call, x)
-    kernel = w.shape[2:]
+    x, w = call.floats(0), call.floats(1)
+    count = len(x.shape) - 2
     steps, gaps = call.get("strides") or [1] * count, call.get("dilations") or [1] * count
-    sides = _sides(call, x.shape[2:], kernel, steps, gaps)
-    groups = call.get("group", 1)
-    if count == 1:
-        return call.result(
-            convolution.conv1d(x, w, bias, stride=steps[0], padding=sides[0], dilation=gaps[0], groups=groups)
-        )
-    found = convolution.conv2d(
-        x,
-        w,
-        bias,
-        stride=(steps[0], steps[1]),
-        padding=(sides[0], sides[1]),
-        dilation=(gaps[0], gaps[1]),
-        groups=groups,
-    )
-    return call.result(found)
+    sides = _sides(call, x.shape[2:], w.shape[2:], steps, gaps)
+    reach = Reach(tuple(steps), tuple(sides), tuple(gaps), call.get("group", 1))
+    return call.result(convolve(x, w, call.optional(2), reach))
 
 
 def _conv_transpose(call: Call) -> Value:
-    x, w, bias = call.floats(0), call.floats(1), call.optional(2)
-    count = _planes(call, x)
+    x, w = call.floats(0), call.floats(1)
+    count = len(x.shape) - 2
     steps, gaps = call.get("strides") or [1] * count, call.get("dilations") or [1] * count
-    more = call.get("output_padding") or [0] * count
+    more = list(call.get("output_padding") or [0] * count)
     sides = _transpose_sides(call, x.shape[2:], w.shape[2:], steps, gaps, more)
-    if count == 1:
-        x, w = (t.reshape(*t.shape[:2], 1, t.shape[2]) for t in (x, w))
-        steps, gaps, more, sides = [1, *steps], [1, *gaps], [0, *more], [(0, 0), *sides]
-    found = convolution.conv_transpose2d(
-        x, w, bias, stride=(steps[0], steps[1]), padding=(sides[0], sides[1]), output_padding=(more[0], more[1]),
-        dilation=(gaps[0], gaps[1]), groups=call.get("group", 1),
-    )  # fmt: skip
-    return call.result(found.reshape(*found.shape[:2], found.shape[3]) if count == 1 else found)
+    reach = Reach(tuple(steps), tuple(sides), tuple(gaps), call.get("group", 1), tuple(more))
+    return call.result(convolve_transposed(x, w, call.optional(2), reach))
 
 
 def _transpose_sides(
@@ -132,12 +112,6 @@ def _transpose_sides(
         small = total // 2
         found.append((small, total - small) if mode == "SAME_UPPER" else (total - small, small))
     return found
-
-
-def _planes(call: Call, x: Tensor) -> int:
-    if len(x.shape) not in (3, 4):
-        raise LocalError(f"{call.op} of rank {len(x.shape)} is not computed; there are 1-d and 2-d ones")
-    return len(x.shape) - 2
 
 
 def _pool_settings(call: Call, x: Tensor) -> dict[str, Any]:
@@ -252,100 +226,6 @@ def _dropout(call: Call) -> list[Value]:
     return [call.result(x), call.result(mask, "bool")][: call.outputs]
 
 
-ATTENTION_ATTRIBUTES = {
-    "is_causal", "kv_num_heads", "q_num_heads", "scale", "softcap", "softmax_precision", "qk_matmul_output_mode",
-}  # fmt: skip
-
-
-def _attention(call: Call) -> list[Value]:
-    """Attention of opset 23: (batch, heads, steps, size), or (batch, steps, heads * size) with q_num_heads."""
-    _check_attention(call)
-    q, k, v = call.floats(0), call.floats(1), call.floats(2)
-    is_flat = len(q.shape) == 3
-    if is_flat:
-        heads, kv_heads = call.get("q_num_heads"), call.get("kv_num_heads")
-        q, k, v = _apart(q, heads), _apart(k, kv_heads), _apart(v, kv_heads)
-    past = call.floats(4).shape[2] if call.has(4) else 0
-    if call.has(4):
-        k, v = movement.concat([call.floats(4), k], 2), movement.concat([call.floats(5), v], 2)
-    present = [k, v]
-    k, v = per_query(k, q.shape[1]), per_query(v, q.shape[1])
-    scale = call.get("scale") or 1.0 / math.sqrt(q.shape[-1])
-    root = math.sqrt(scale)
-    scores = matmul(q * root, k * root, transpose_right=True)
-    if call.get("is_causal", 0):
-        rows, columns = scores.shape[-2:]
-        seen = scores.builder.array(np.tril(np.ones((rows, columns), np.int32), past))
-        scores = where(seen.broadcast_to(scores.shape) == 1, scores, -math.inf)
-    if call.has(3):
-        mask = call.tensor(3)
-        if mask.shape[-1] != scores.shape[-1]:
-            raise LocalError(f"an attention mask {mask.shape} that is shorter than the keys is not computed")
-        if mask.dtype is DType.F32:
-            scores = scores + mask
-        else:
-            scores = where(mask.broadcast_to(scores.shape) == 1, scores, -math.inf)
-    found = matmul(_seen_share(scores), v)
-    if is_flat:
-        batch, heads, steps, size = found.shape
-        found = found.transpose(0, 2, 1, 3).reshape(batch, steps, heads * size)
-    return [call.result(t) for t in (found, *present)][: call.outputs]
-
-
-def _check_attention(call: Call) -> None:
-    strange = sorted(set(call.attributes) - ATTENTION_ATTRIBUTES)
-    if strange:
-        raise LocalError(f"attribute {strange[0]!r} is not computed")
-    if call.has(6) or call.outputs > 3:
-        raise LocalError("lengths without padding, or the products of queries and keys as an output, are not computed")
-    if call.get("softcap", 0.0) or call.get("softmax_precision", 1) not in (0, 1):
-        raise LocalError("softcap, or another precision of the softmax, is not computed")
-
-
-def _seen_share(scores: Tensor) -> Tensor:
-    """softmax; a query that may see nothing sees nothing, instead of NaN."""
-    empty = scores.max(-1).repeat(len(scores.shape) - 1, scores.shape[-1]) == -math.inf
-    return where(empty, 0.0, activations.softmax_along(where(empty, 0.0, scores), -1))
-
-
-def _apart(x: Tensor, heads: int) -> Tensor:
-    batch, steps, width = x.shape
-    return x.reshape(batch, steps, heads, width // heads).transpose(0, 2, 1, 3)
-
-
-def per_query(x: Tensor, heads: int) -> Tensor:
-    """Return keys or values for grouped queries: every key head serves heads / key heads query heads."""
-    batch, own, steps, size = x.shape
-    if own == heads:
-        return x
-    return x.repeat(2, heads // own).reshape(batch, heads, steps, size)
-
-
-def _rotary(call: Call) -> Value:
-    """RotaryEmbedding of opset 23."""
-    x, cosine, sine = call.floats(0), call.floats(1), call.floats(2)
-    is_flat = len(x.shape) == 3
-    heads = call.get("num_heads", 0)
-    wide = x.reshape(*x.shape[:2], heads, x.shape[2] // heads) if is_flat else x.transpose(0, 2, 1, 3)
-    turned = call.get("rotary_embedding_dim", 0) or wide.shape[-1]
-    half = turned // 2
-    if call.has(3):
-        positions = call.tensor(3)
-        cosine, sine = (indexing.take(t, positions, 0) for t in (cosine, sine))
-    cosine, sine = (t[..., :half].reshape(*t.shape[:2], 1, half) for t in (cosine, sine))
-    head, rest = wide[..., :turned], wide[..., turned:]
-    is_mixed = bool(call.get("interleaved", 0))
-    first = head[..., 0::2] if is_mixed else head[..., :half]
-    second = head[..., 1::2] if is_mixed else head[..., half:]
-    real, imaginary = first * cosine - second * sine, first * sine + second * cosine
-    if is_mixed:
-        joined = movement.stack([real, imaginary], len(real.shape)).reshape(*head.shape)
-    else:
-        joined = movement.concat([real, imaginary], -1)
-    found = movement.concat([joined, rest], -1) if rest.shape[-1] else joined
-    return call.result(found.reshape(*x.shape) if is_flat else found.transpose(0, 2, 1, 3))
-
-
 NEURAL: dict[str, Handler] = {
     "MatMul": _matmul,
     "Einsum": einsum,
@@ -364,6 +244,4 @@ NEURAL: dict[str, Handler] = {
     "InstanceNormalization": _instance_norm,
     "LRN": _local_response,
     "Dropout": _dropout,
-    "Attention": _attention,
-    "RotaryEmbedding": _rotary,
 }

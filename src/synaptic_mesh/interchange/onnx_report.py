@@ -99,6 +99,8 @@ def _stored(folder: str, kind: str, count: int) -> list[Array]:
 def _difference(wanted: Array, given: Array, rtol: float, atol: float) -> str:
     if wanted.shape != given.shape or wanted.dtype != given.dtype:
         return f"gave {given.dtype} {given.shape}, expected {wanted.dtype} {wanted.shape}"
+    if wanted.dtype.name == "bfloat16":
+        wanted, given = wanted.astype(np.float32), given.astype(np.float32)
     if wanted.dtype.kind in "fc":
         with np.errstate(invalid="ignore"):
             near = np.isclose(given, wanted, rtol=rtol, atol=atol, equal_nan=True)

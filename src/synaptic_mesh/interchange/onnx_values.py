@@ -2,10 +2,11 @@
 
 A value is static (a NumPy array known while tracing: constants, shapes) or a tensor of the engine's graph. ONNX types
 map to the engine's: float32, and float64 and float16 computed in f32; integers but uint32 as i32; bool as i32 0 and 1.
-Types narrower than 32 bits are wrapped after arithmetic. Wider integers must fit where they enter.
+bfloat16 is held as f32 and cast and moved, but not computed with: its 8 bits are rounded at every step. Integers
+narrower than 32 bits are wrapped after arithmetic. Wider ones must fit where they enter.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -16,10 +17,26 @@ from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.ir import DType, Shape
 from synaptic_mesh.engine.trace import Builder, Tensor, where
 
-FLOATS = ("float32", "float64", "float16")
-WRAPPED = {"int8": (8, True), "uint8": (8, False), "int16": (16, True), "uint16": (16, False)}
+FLOATS = ("float32", "float64", "float16", "bfloat16")
+WRAPPED = {
+    "int8": (8, True),
+    "uint8": (8, False),
+    "int16": (16, True),
+    "uint16": (16, False),
+    "int4": (4, True),
+    "uint4": (4, False),
+    "int2": (2, True),
+    "uint2": (2, False),
+}
+"""Integers narrower than 32 bits: how many, and whether one is the sign."""
 INTEGERS = ("int32", "int64", "uint64", "uint32", *WRAPPED)
 KINDS = (*FLOATS, *INTEGERS, "bool")
+MOVES = frozenset({
+    "ArgMax", "ArgMin", "Cast", "CastLike", "Concat", "Constant", "DepthToSpace", "Dropout", "Expand", "Flatten",
+    "Gather", "GatherElements", "GatherND", "Identity", "OneHot", "Pad", "Reshape", "ReverseSequence", "Slice",
+    "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Trilu", "Unsqueeze", "Where",
+})  # fmt: skip
+"""Operators that choose among elements and so round nothing."""
 
 
 class NeedStatic(Exception):
@@ -59,9 +76,12 @@ class Call:
         inputs: Sequence[Value | None],
         attributes: dict[str, Any],
         outputs: int,
+        inside: Callable[[Any, Sequence[Value]], list[Value]],
     ) -> None:
+        """inside: (a graph among the attributes, its inputs) -> its outputs."""
         self.builder, self.op, self.name, self.opset = builder, op, name, opset
         self.inputs, self.attributes, self.outputs = list(inputs), attributes, outputs
+        self.inside = inside
 
     def has(self, index: int) -> bool:
         """True when input `index` is there."""
@@ -110,8 +130,13 @@ class Call:
         return self.attributes.get(name, default)
 
     def result(self, tensor: Tensor, kind: str | None = None) -> Value:
-        """Return a computed value, of the first input's type unless said; narrow integers are wrapped."""
+        """Return a computed value, of the first input's type unless said; narrow integers are wrapped.
+
+        Raises LocalError where bfloat16 would be rounded.
+        """
         kind = kind or self.kind()
+        if kind == "bfloat16" and self.op not in MOVES:
+            raise LocalError("bfloat16 is not computed with; cast it to float first")
         return Value(kind, tensor=wrapped(tensor, kind))
 
     def number(self, values: Array, kind: str | None = None) -> Value:
@@ -138,6 +163,8 @@ def to_engine(array: Array, kind: str, what: str) -> Array:
     if kind in FLOATS:
         with np.errstate(over="ignore"):
             return np.ascontiguousarray(array, dtype=np.float32).reshape(array.shape)
+    if kind in WRAPPED:
+        return np.ascontiguousarray(array.astype(np.int32)).reshape(array.shape)
     if kind == "uint32":
         return np.ascontiguousarray(array, dtype=np.uint32).reshape(array.shape)
     if array.size and (int(array.max()) > 2**31 - 1 or int(array.min()) < -(2**31)):
@@ -176,3 +203,15 @@ def truth(condition: Tensor) -> Tensor:
 def is_true(value: Tensor) -> Tensor:
     """Return i32 0 and 1 as a comparison, for `where`."""
     return value == 1
+
+
+def common_shape(*tensors: Tensor) -> tuple[int, ...]:
+    """Return the shape that these broadcast to. Raises LocalError when there is none."""
+    rank = max(len(t.shape) for t in tensors)
+    shape = [1] * rank
+    for t in tensors:
+        for i, extent in enumerate(t.shape, rank - len(t.shape)):
+            if extent != 1 and shape[i] not in (1, extent):
+                raise LocalError(f"shapes {', '.join(str(each.shape) for each in tensors)} do not broadcast")
+            shape[i] = extent if shape[i] == 1 else shape[i]
+    return tuple(shape)

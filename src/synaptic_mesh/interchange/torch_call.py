@@ -10,7 +10,7 @@ from typing import Any
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.ir import DType
 from synaptic_mesh.engine.trace import Builder, Tensor, where
-from synaptic_mesh.interchange.onnx_values import truth
+from synaptic_mesh.interchange.onnx_values import common_shape, truth
 from synaptic_mesh.models.scope import Scope
 
 FLOAT_KINDS = ("torch.float32", "torch.float64")
@@ -90,18 +90,6 @@ def as_tensor(call: TorchCall, value: Any, dtype: DType) -> Tensor:
 def is_nonzero(x: Tensor) -> Tensor:
     """i32 0 and 1: whether elements differ from 0, as torch makes bools of numbers."""
     return truth(x == 0) ^ 1
-
-
-def common_shape(*tensors: Tensor) -> tuple[int, ...]:
-    """Return the shape that these broadcast to. Raises LocalError when there is none."""
-    rank = max(len(t.shape) for t in tensors)
-    shape = [1] * rank
-    for t in tensors:
-        for i, extent in enumerate(t.shape, rank - len(t.shape)):
-            if extent != 1 and shape[i] not in (1, extent):
-                raise LocalError(f"shapes {', '.join(str(each.shape) for each in tensors)} do not broadcast")
-            shape[i] = extent if shape[i] == 1 else shape[i]
-    return tuple(shape)
 
 
 def choose(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ from synaptic_mesh.engine.functions.recurrence import GruWeights, LstmWeights, g
 from synaptic_mesh.engine.ir import DType
 from synaptic_mesh.engine.trace import Tensor, sqrt, tanh
 from synaptic_mesh.interchange import resampling
-from synaptic_mesh.interchange.onnx_neural import per_query, product
+from synaptic_mesh.interchange.onnx_attention import per_query
+from synaptic_mesh.interchange.onnx_neural import product
 from synaptic_mesh.interchange.spatial import Reach, convolve, convolve_transposed
 from synaptic_mesh.interchange.torch_call import Handler, TorchCall
 
