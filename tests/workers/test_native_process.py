@@ -220,18 +220,26 @@ def test_nothing_is_left_of_closed_programs(cache: Path) -> None:
     assert set(os.listdir("/dev/shm")) == shared
 
 
+NODE = """
+import fcntl, os, signal, sys, termios, threading
+from pathlib import Path
+from synaptic_mesh.engine.trace import f32, trace
+from synaptic_mesh.workers.native_process import NativeProcess
+
+process = NativeProcess(trace(lambda x: x + x, {"x": f32(1 << 16)}), Path(sys.argv[1]))
+process.is_ready(wait=True)
+threading.Thread(target=process.program().run_many, args=[1 << 20], daemon=True).start()
+while process._number == 0 or any(fcntl.ioctl(process._requests, termios.FIONREAD, bytes(4))):
+    pass
+print(process.pid, flush=True)
+input()
+"""
+"""A node whose worker computes for minutes, and reads nothing meanwhile."""
+
+
 def test_a_worker_does_not_outlive_its_node(cache: Path) -> None:
-    text = (
-        "import sys; from pathlib import Path\n"
-        "from synaptic_mesh.workers.native_process import NativeProcess\n"
-        "from synaptic_mesh.engine.trace import f32, trace\n"
-        "process = NativeProcess(trace(lambda x: x + x, {'x': f32(3)}), Path(sys.argv[1]))\n"
-        "process.is_ready(wait=True); print(process.pid, flush=True); process.program().run_many(1 << 20)\n"
-        "input()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", text, str(cache)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as node:
+    command = [sys.executable, "-c", NODE, str(cache)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as node:
         assert node.stdout is not None
         pid = int(node.stdout.readline())
         assert not has_ended(pid)
@@ -359,6 +367,12 @@ def test_the_kernel_ends_a_worker_that_computes_longer_than_its_graph_can(monkey
     with pytest.raises(WorkerLost, match=r"has ended \(signal 24, "):
         program.run()
     assert has_ended(process.pid)
+
+
+def test_a_graph_too_large_to_be_sent_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native_process, "GRAPH_BYTES_MAX", 10)
+    with pytest.raises(WorkerRefused, match="the limit is 10"):
+        NativeProcess(step())
 
 
 def test_a_process_has_one_program_from_when_it_is_ready() -> None:

@@ -108,6 +108,9 @@ class IsolatedBackend:
             return None
         try:
             process = self._start(graph, self._cache_directory)
+        except WorkerRefused as error:
+            self.note_refusal(digest, error)
+            return None
         except ResourceError as error:
             self.note_loss(digest, error)
             return None

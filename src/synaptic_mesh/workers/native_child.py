@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from synaptic_mesh.base.arrays import DTYPES, Array
-from synaptic_mesh.base.errors import MeshError
+from synaptic_mesh.base.errors import MeshError, PeerError
 from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.serialize import graph_from_bytes_untrusted
 from synaptic_mesh.workers.confinement import confine, die_with
@@ -77,8 +77,11 @@ class Worker:
 def open_worker(memory: Array, graph_bytes: int, cache: Path | None) -> tuple[Answer, Worker | None]:
     """Return the first answer, and the worker where there is one; afterwards this process is confined."""
     try:
-        backend = NativeBackend(ProgramCache(cache) if cache is not None else None)
         graph = graph_from_bytes_untrusted(memory[:graph_bytes].tobytes())
+    except PeerError as error:
+        return Answer(Say.REFUSED, 0, text=str(error)), None
+    try:
+        backend = NativeBackend(ProgramCache(cache) if cache is not None else None)
         backend.qualify_on_demand()
         backend.meet(graph)
     except MeshError as error:

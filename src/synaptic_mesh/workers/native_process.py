@@ -32,7 +32,7 @@ from synaptic_mesh.base.errors import LocalError, PeerError, ResourceError
 from synaptic_mesh.engine.backend import ProgramLost, step_by_step
 from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.limits import flops
-from synaptic_mesh.engine.serialize import graph_to_bytes
+from synaptic_mesh.engine.serialize import GRAPH_BYTES_MAX, graph_to_bytes
 from synaptic_mesh.workers.arena_program import ArenaProgram, refuse
 from synaptic_mesh.workers.confinement import is_supported
 from synaptic_mesh.workers.native_messages import (
@@ -79,13 +79,15 @@ class NativeProcess:
     """The worker process of `graph`. Used by one thread, the one that made it: the process ends with that thread."""
 
     def __init__(self, graph: Graph, cache_directory: Path | None = None, command: Sequence[str] = COMMAND) -> None:
-        """Start it. Raises ResourceError where it cannot be started or confined."""
+        """Start it. Raises ResourceError where it cannot be started or limited, WorkerRefused for a graph too large."""
         if not is_supported():
             raise ResourceError("machine code in a process of its own needs Linux")
         self.graph = graph
         self._flops = flops(graph)
         self._plan = plan_memory(graph)
         encoded = graph_to_bytes(graph)
+        if len(encoded) > GRAPH_BYTES_MAX:
+            raise WorkerRefused(f"the graph has {len(encoded)} bytes, the limit is {GRAPH_BYTES_MAX}", is_for_all=False)
         memory = _sealed_memory(self._plan.total_bytes)
         requests_read, self._requests = os.pipe()
         self._answers, answers_write = os.pipe()
@@ -185,8 +187,8 @@ class NativeProcess:
             if used_s + cpu_s > self._allowed_s:
                 self._allowed_s = math.ceil(used_s + cpu_s)
                 resource.prlimit(self.pid, resource.RLIMIT_CPU, (self._allowed_s, resource.RLIM_INFINITY))
-        except (OSError, ValueError):
-            self._fail(HAS_ENDED)
+        except (OSError, ValueError) as error:
+            self._fail(f"cannot be limited: {error}")
 
     def _receive(self, number: int, limit_s: int, since_s: float) -> Answer:
         """Return the answer to a request. Raises WorkerLost when it does not come in time or is none."""
