@@ -47,6 +47,28 @@ def test_every_promise_is_kept(outcome: dict[str, Any]) -> None:
     assert outcome["wire_bytes"] > outcome["update_bytes"] > 0
 
 
+def test_every_node_holds_a_checkpoint_that_holds_offline(outcome: dict[str, Any], tmp_path: Path) -> None:
+    first, *_, last = sorted((Path(outcome["run"]) / "nodes").iterdir())
+    assert outcome["checkpoint_commit"] > 0
+    roots = set()
+    for node in (first, last):  # one of them has no vote
+        file, genesis = tmp_path / node.name, tmp_path / "genesis"
+        genesis.write_bytes((node / "genesis").read_bytes())
+        code, found, errors = synaptic("ledger", "checkpoint", str(node), "--output", str(file))
+        assert code == 0, errors
+        assert found["index"] >= outcome["checkpoint_commit"]
+        assert len(found["signers"]) >= 3
+        assert found["supply"] == outcome["supply_after"]
+        assert synaptic("ledger", "verify", str(file), "--genesis", str(genesis))[0] == 0
+        roots.add((found["index"], found["state_root"]))
+    assert len({index for index, _ in roots}) == len(roots)
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    code, verdict, _ = synaptic("ledger", "verify", str(file), "--genesis", str(genesis))
+    assert (code, verdict["holds"]) == (1, False)
+
+
 def test_the_liar_is_caught_slashed_and_not_paid(outcome: dict[str, Any]) -> None:
     (liar,) = outcome["liars"]
     paid = {peer["id"]: int(peer["paid"]) for peer in outcome["peers"]}

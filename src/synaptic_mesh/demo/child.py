@@ -104,6 +104,7 @@ class Child:
             "kind": "summary",
             "commit_index": ledger.commit_index,
             "state_root": ledger.state_root().hex(),
+            "checkpoint_index": self._opened.node.assembly.certifier.certified_index,
             "supply": str(ledger.recounted_supply()),
             "treasury": str(ledger.treasury),
             "accounts": self._accounts(),

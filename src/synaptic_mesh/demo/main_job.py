@@ -126,6 +126,7 @@ def judge(scenario: Scenario, tracker: Tracker, directory: Path, wall_s: float) 
             for member in scenario.members
         ],
         "commits": tracker.common_commit(),
+        "checkpoint_commit": min((int(view.summary["checkpoint_index"]) for view in views if view.summary), default=0),
         "update_bytes": first.get("update_bytes"),
         "wire_bytes": sum(_wire_bytes(view) for view in views),
         "wall_s": round(wall_s, 3),

@@ -62,7 +62,7 @@ class Tracker:
             node.summary = line
         elif kind == "failure":
             self.failures.append(f"{name}: {line['text']}")
-        elif kind in {"notice", "attempt_failed", "fee", "worker", "equivocation"}:
+        elif kind in {"notice", "attempt_failed", "fee", "worker", "equivocation", "dissent", "double_vote"}:
             self._take_notice(name, line)
 
     def _take_notice(self, name: str, line: Mapping[str, Any]) -> None:
