@@ -3,12 +3,13 @@
 A reduction of a short last axis and the elementwise kernels around it, as in softmax and its gradient, each do little
 and wait for each other's memory. Kernels of the same number of rows, whose values are one or one per column for each
 row, join when they read each other row by row and no path leads from one through a kernel outside back into the other.
+A product with few columns is such a kernel too: its vectors are filled with rows.
 """
 
 import math
 from typing import NamedTuple
 
-from synaptic_mesh.engine.fusion import Kernel, KernelKind, cost
+from synaptic_mesh.engine.fusion import Kernel, KernelKind, cost, matmul_extents
 from synaptic_mesh.engine.ir import DType, Graph, Op, Shape
 from synaptic_mesh.engine.views import View, Views, reshaped_strides
 
@@ -21,7 +22,13 @@ ROW_TABLES_MAX = 32
 """Most shapes of tables of a graph that are looked at."""
 ROW_JOINS_MAX = 512
 """Most attempts to join two kernels of a graph, each of which may look at all its kernels."""
+NARROW_STEPS_MIN = 32
+"""Shortest sum of a product that is turned although its columns are no power of two: what its chain reads and writes
+then takes more shuffles than the product saves."""
 _REDUCTIONS = (Op.REDUCE_SUM, Op.REDUCE_MAX)
+_KINDS = (KernelKind.FUSED, KernelKind.REDUCE_SUM, KernelKind.REDUCE_MAX, KernelKind.ONE_HOT)
+FEW_ROWS_MAX = 2
+"""Rows of a product whose vectors run over columns even in a kernel of rows."""
 
 
 class Table(NamedTuple):
@@ -31,11 +38,21 @@ class Table(NamedTuple):
     columns: int
 
 
-def join_rows(graph: Graph, kernels: list[Kernel], views: Views, columns_max: int = ROW_COLUMNS_MAX) -> list[Kernel]:
-    """Return the kernels with those of rows of at most `columns_max` elements joined, ordered by their first node."""
-    tables = dict.fromkeys(table for kernel in kernels if (table := _reduced_table(graph, kernel)) is not None)
-    for table in [table for table in tables if table.columns <= columns_max][:ROW_TABLES_MAX]:
-        kernels = _Joining(graph, kernels, views, table).run()
+class RowProfile(NamedTuple):
+    """What a backend wants of kernels of rows."""
+
+    columns_max: int = ROW_COLUMNS_MAX
+    """Columns of a table at most."""
+    lanes: int = 4
+    """Of a vector: a product with fewer columns wastes some when its vectors run over columns."""
+
+
+def join_rows(graph: Graph, kernels: list[Kernel], views: Views, profile: RowProfile) -> list[Kernel]:
+    """Return the kernels with those of short rows joined, ordered by their first node."""
+    found = (_reduced_table(graph, kernel) or _narrow_product(graph, kernel, profile.lanes) for kernel in kernels)
+    tables = dict.fromkeys(table for table in found if table is not None and table.columns <= profile.columns_max)
+    for table in list(tables)[:ROW_TABLES_MAX]:
+        kernels = _Joining(graph, kernels, views, table, profile.lanes).run()
     return sorted(kernels, key=lambda kernel: (kernel.nodes or (kernel.stores[0][0],))[0])
 
 
@@ -51,11 +68,22 @@ def _reduced_table(graph: Graph, kernel: Kernel) -> Table | None:
     return Table(math.prod(shape[:-1]), shape[-1])
 
 
+def _narrow_product(graph: Graph, kernel: Kernel, lanes: int) -> Table | None:
+    """Return the table that a product computes, if its vectors are better filled with rows than with columns."""
+    if kernel.root is None or kernel.kind is not KernelKind.FUSED:
+        return None
+    rows, k, columns = matmul_extents(graph, kernel.root)
+    if rows < lanes or not 0 < columns <= lanes * 3 // 4 or (k < NARROW_STEPS_MIN and columns & (columns - 1)):
+        return None
+    return Table(rows, columns)
+
+
 class _Joining:
     """Joins the kernels of one table. A cluster is a set of kernels, known by the number of one of them."""
 
-    def __init__(self, graph: Graph, kernels: list[Kernel], views: Views, table: Table) -> None:
+    def __init__(self, graph: Graph, kernels: list[Kernel], views: Views, table: Table, lanes: int) -> None:
         self.graph = graph
+        self.lanes = lanes
         self.kernels = kernels
         self.table = table
         self.kept = {views.views[node].base for node in graph.outputs.values()}
@@ -70,7 +98,7 @@ class _Joining:
 
     def run(self) -> list[Kernel]:
         """Return all kernels, those that joined as one."""
-        fits = {at for at, kernel in enumerate(self.kernels) if _fits(self.graph, kernel, self.table)}
+        fits = {at for at, kernel in enumerate(self.kernels) if _fits(self.graph, kernel, self.table, self.lanes)}
         pairs = [(at, reader) for at in sorted(fits) for reader in sorted(self.following[at] & fits)]
         for writer, reader in pairs[:ROW_JOINS_MAX]:
             a, b = self.cluster[writer], self.cluster[reader]
@@ -80,6 +108,8 @@ class _Joining:
 
     def _may_join(self, a: int, b: int) -> bool:
         together = {*self.members[a], *self.members[b]}
+        if sum(self.kernels[at].root is not None for at in together) > 1:
+            return False
         if sum(self._cost(at) for at in together) > ROWS_COST_MAX:
             return False
         aligned = all(self._is_aligned(at, together) for at in together)
@@ -91,8 +121,12 @@ class _Joining:
 
     def _is_aligned(self, at: int, together: set[int]) -> bool:
         """True when a kernel reads the others' values of the same row, and of the same column or all columns' one."""
-        for node, view in self.kernels[at].operands.items():
-            if self.writer.get(view.base) in together and view.base in self.kernels[at].reads:
+        kernel = self.kernels[at]
+        factors = () if kernel.root is None else self.graph.nodes[kernel.root].inputs
+        for node, view in kernel.operands.items():
+            if self.writer.get(view.base) in together and view.base in kernel.reads and node in factors:
+                return False  # a product needs all of its operands
+            if self.writer.get(view.base) in together and view.base in kernel.reads:
                 expected = (self.table.columns, 1) if self._is_wide(view.base) else (1, 0)
                 if view.offset or _row_strides(self.graph, node, view, self.table) != expected:
                     return False
@@ -122,43 +156,67 @@ class _Joining:
         self.members[a] += self.members.pop(b)
 
     def _kernels(self, members: list[int]) -> list[Kernel]:
-        """Return the kernels of a cluster: one of rows when it reduces any."""
+        """Return the kernels of a cluster: one of rows when it reduces any or has a narrow product."""
         kernels = [self.kernels[at] for at in members]
-        if not any(_reduced_table(self.graph, kernel) == self.table for kernel in kernels):
+        tables = {_reduced_table(self.graph, kernel) for kernel in kernels}
+        tables |= {_narrow_product(self.graph, kernel, self.lanes) for kernel in kernels}
+        if self.table not in tables:
             return kernels
         inside = {buffer for kernel in kernels for _, buffer in kernel.stores}
         needed = self.kept.union(*(k.reads for at, k in enumerate(self.kernels) if at not in members))
         operands: dict[int, View] = {}
+        leaves: dict[int, View] = {}
         inner: dict[int, int] = {}
-        for node, view in ((node, view) for kernel in kernels for node, view in kernel.operands.items()):
-            if view.base not in inside:
-                strides = _row_strides(self.graph, node, view, self.table)
-                operands[node] = view._replace(strides=strides or ())
-            elif node != view.base:
-                inner[node] = view.base
+        for kernel in kernels:
+            for node, view in kernel.operands.items():
+                if view.base not in inside:
+                    operands[node] = view
+                    if node in kernel.leaves:
+                        strides = _row_strides(self.graph, node, view, self.table)
+                        leaves[node] = view._replace(strides=strides or ())
+                elif node != view.base:
+                    inner[node] = view.base
+        root = next((kernel.root for kernel in kernels if kernel.root is not None), None)
         nodes = sorted(node for kernel in kernels for node in kernel.nodes)
         stores = sorted(pair for kernel in kernels for pair in kernel.stores if pair[1] in needed)
         reads = dict.fromkeys(buffer for kernel in kernels for buffer in kernel.reads if buffer not in inside)
         kind, table = KernelKind.ROWS, tuple(self.table)
-        return [Kernel(kind, table, tuple(nodes), tuple(stores), tuple(reads), operands, operands, None, inner)]
+        return [Kernel(kind, table, tuple(nodes), tuple(stores), tuple(reads), operands, leaves, root, inner)]
 
 
-def _fits(graph: Graph, kernel: Kernel, table: Table) -> bool:
+def _fits(graph: Graph, kernel: Kernel, table: Table, lanes: int) -> bool:
     """True when a kernel computes one value for each row of a table, or one for each of its elements, and reads along
     its rows."""
-    if kernel.root is not None or not kernel.nodes or 0 in kernel.shape:
+    if kernel.kind not in _KINDS or not kernel.nodes or 0 in kernel.shape:
         return False
     first = graph.nodes[kernel.nodes[0]]
-    if first.op in _REDUCTIONS:
+    fits = kernel.kind is KernelKind.FUSED and (kernel.root is None or _fits_product(graph, kernel, table, lanes))
+    if kernel.kind is KernelKind.ONE_HOT:
+        fits = first.shape[-1] == table.columns
+    elif kernel.kind is not KernelKind.FUSED:
         fits = _reduced_table(graph, kernel) == table or first.size == graph.nodes[first.inputs[0]].size
-    else:
-        fits = kernel.kind is KernelKind.FUSED or (first.op is Op.ONE_HOT and first.shape[-1] == table.columns)
     stored = (node for node, _ in kernel.stores)
     if not fits or any(graph.nodes[node].dtype is DType.BOOL for node in (*kernel.leaves, *stored)):
         return False
     return _is_of(first.shape, table) and all(
-        _row_strides(graph, node, view, table) is not None for node, view in kernel.operands.items()
+        _row_strides(graph, node, view, table) is not None for node, view in kernel.leaves.items()
     )
+
+
+def _fits_product(graph: Graph, kernel: Kernel, table: Table, lanes: int) -> bool:
+    """True for a narrow product, or one of few rows whose columns fill a vector at most."""
+    if _narrow_product(graph, kernel, lanes) is not None:
+        return True
+    factors = graph.nodes[kernel.root or 0]
+    strides = kernel.operands[factors.inputs[1]].strides
+    column = strides[0 if factors.attributes.transpose_right else 1]
+    return table.columns <= lanes and is_few(matmul_extents(graph, kernel.root or 0), column)
+
+
+def is_few(extents: tuple[int, int, int], column: int) -> bool:
+    """True for a product (m, k, n) of one row or two whose right operand has neighbouring columns: the vectors of such
+    a product run over columns even in a kernel of rows."""
+    return extents[0] <= FEW_ROWS_MAX and (column == 1 or extents[2] == 1)
 
 
 def _is_of(shape: Shape, table: Table) -> bool:

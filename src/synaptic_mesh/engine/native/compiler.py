@@ -31,6 +31,7 @@ from synaptic_mesh.engine.nest.kernels import emit_kernel, must_run
 from synaptic_mesh.engine.nest.movement import Place
 from synaptic_mesh.engine.passes import simplify
 from synaptic_mesh.engine.planner import Plan
+from synaptic_mesh.engine.row_fusion import RowProfile
 from synaptic_mesh.engine.support import refuse_missing
 from synaptic_mesh.engine.views import dense_strides
 
@@ -62,7 +63,8 @@ def compile_native(graph: Graph, profile: Profile, threads: int = 1) -> Compiled
     LocalError when its arena is over the limit."""
     refuse_missing(graph, "native")
     graph = simplify(graph)
-    plan = lower(graph, lambda graph, kernel: _workspace_bytes(profile, graph, kernel, threads))
+    rows = RowProfile(lanes=profile.lanes)
+    plan = lower(graph, lambda graph, kernel: _workspace_bytes(profile, graph, kernel, threads), rows)
     compiler = _Compiler(graph, plan, profile, threads)
     text = compiler.build()
     inputs = {name: _slot(graph, index, plan.offsets[index]) for name, index in graph.inputs.items()}
@@ -83,7 +85,7 @@ def _workspace_bytes(profile: Profile, graph: Graph, kernel: Kernel, threads: in
     if kernel.kind is KernelKind.GEMM:
         m, k, n = matmul_extents(graph, kernel.nodes[0])
         return workspace_bytes(profile, m, k) * (threads if _is_shared(m, k, n, threads) else 1)
-    if kernel.root is not None and 0 not in kernel.shape:
+    if kernel.kind is KernelKind.FUSED and kernel.root is not None and 0 not in kernel.shape:
         rows = part_rows(graph, kernel, threads)
         if rows:
             return threads * _part_workspace_bytes(profile, graph, kernel, rows)
@@ -257,7 +259,7 @@ class _Compiler:
         b = LlvmBuilder(f, self.profile, ARENA)
         if kernel.kind is KernelKind.BATCHED:
             self._emit_batched(b, kernel, parameters)
-        elif kernel.root is not None:
+        elif kernel.kind is KernelKind.FUSED and kernel.root is not None:
             left, right = self._factors(kernel, kernel.root, parameters)
             self._emit_product(b, kernel, parameters, left, right)
         else:

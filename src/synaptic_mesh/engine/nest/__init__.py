@@ -1,4 +1,4 @@
-"""Loop nests: every kernel but the matrix products, written once over vectors of any width.
+"""Loop nests: every kernel but most matrix products, written once over vectors of any width.
 
 In the order in which a kernel passes them:
 builder      what a kernel is written against: loops, addresses, loads, stores; WebAssembly, LLVM and text implement it
@@ -9,7 +9,8 @@ movement     copies between views: pads, concatenations
 reduction    sums, maxima and argmax along an axis
 ranking      running sums, indices by falling value
 columns      tables of short rows, whose lanes are rows and whose columns are vectors
-rows         chains over short rows: elementwise operations and reductions of the last axis in one pass
+row_product  a matrix product with few columns, on which a chain over its rows rides
+rows         chains over short rows: elementwise operations, sums and maxima of rows, in one pass
 indexing     one-hot, gather, scatter-add
 convolution  tiles of outputs summed in registers
 batches      loops over leading axes, around matrix products

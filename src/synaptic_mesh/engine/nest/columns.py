@@ -23,7 +23,7 @@ def load_columns(b: Builder[H], kind: str, part: Part, count: int, strides: tupl
     if column == 0:
         return [_load_column(b, kind, part, row, start, 0)]
     if column == 1 and row > 1 and part.lanes > 1:
-        if row == count and part.lanes == part.width and _is_power(count) and count <= part.width:
+        if row == count and part.lanes == part.width and is_power(count) and count <= part.width:
             return _unzipped(b, kind, part.width, count, start)
         return _transposed_rows(b, kind, part, count, row, start)
     return [_load_column(b, kind, part, row, start, 4 * column * at) for at in range(count)]
@@ -65,11 +65,8 @@ def store_columns(b: Builder[H], kind: str, part: Part, columns: list[H], count:
     """Write `part.lanes` rows of `count` columns one behind another; a single vector stands for all columns."""
     columns = columns if len(columns) == count else columns * count
     width = part.width
-    if _is_power(count) and count <= width:
-        block = _zipped(b, kind, width, count, columns.__getitem__, count.bit_length() - 1)
-        for at in range(-(-part.lanes * count // width)):
-            lanes = min(width, part.lanes * count - at * width)
-            b.store(kind, Part(0, lanes, width), block(at), start, 4 * width * at)
+    if is_power(count) and count <= width:
+        store_rows(b, kind, part, rows_of(b, kind, part, columns), count, start)
         return
     for first in range(0, count, width):
         some = columns[first : first + width]
@@ -77,6 +74,30 @@ def store_columns(b: Builder[H], kind: str, part: Part, columns: list[H], count:
         block = _zipped(b, kind, width, width, padded.__getitem__, width.bit_length() - 1)
         for at in range(part.lanes):
             b.store(kind, Part(0, len(some), width), block(at), start, 4 * (count * at + first))
+
+
+def rows_of(b: Builder[H], kind: str, part: Part, columns: list[H]) -> list[H]:
+    """Return rows one behind another, as many vectors as hold those that there are; the columns are a power of two."""
+    count = len(columns)
+    block = _zipped(b, kind, part.width, count, columns.__getitem__, count.bit_length() - 1)
+    return [block(at) for at in range(-(-part.lanes * count // part.width))]
+
+
+def flat_part(part: Part, count: int, at: int) -> Part:
+    """Return how many lanes of the vector number `at` are of rows that there are."""
+    return Part(0, min(part.width, part.lanes * count - at * part.width), part.width)
+
+
+def load_rows(b: Builder[H], kind: str, part: Part, count: int, start: H) -> list[H]:
+    """Return rows of `count` elements that lie one behind another, as `rows_of` does."""
+    vectors = -(-part.lanes * count // part.width)
+    return [b.load(kind, part.width, start, 4 * part.width * at) for at in range(vectors)]
+
+
+def store_rows(b: Builder[H], kind: str, part: Part, rows: list[H], count: int, start: H) -> None:
+    """Write what `rows_of` returned."""
+    for at, vector in enumerate(rows):
+        b.store(kind, flat_part(part, count, at), vector, start, 4 * part.width * at)
 
 
 def _zipped(b: Builder[H], kind: str, width: int, count: int, source: Vector[H], rounds: int) -> Vector[H]:
@@ -95,5 +116,6 @@ def _zipped(b: Builder[H], kind: str, width: int, count: int, source: Vector[H],
     return vector
 
 
-def _is_power(count: int) -> bool:
+def is_power(count: int) -> bool:
+    """True for 1, 2, 4, 8, ...: so many columns fill whole vectors of rows."""
     return count & (count - 1) == 0

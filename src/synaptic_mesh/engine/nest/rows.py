@@ -1,4 +1,4 @@
-"""Chains over short rows: elementwise operations and reductions of the last axis in one pass.
+"""Chains over short rows: elementwise operations, sums and maxima of rows, a product with few columns, in one pass.
 
 A vector's lanes are rows, so nothing crosses lanes: what a row computes alone is one vector, what it computes for each
 of its columns is one vector a column, and a sum or maximum of a row joins the vectors of its columns in the order of
@@ -6,25 +6,43 @@ semantics rule 3. Softmax with its loss and gradient is such a chain.
 """
 
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from synaptic_mesh.engine.fusion import Kernel
 from synaptic_mesh.engine.ir import DType, Graph, Node, Op
 from synaptic_mesh.engine.nest.builder import BAD_INDEX, FLOAT, INT, NOT_FINITE, Builder, Carried, Part, Walk, parts_of
 from synaptic_mesh.engine.nest.chain import Spot, exponents_full, is_constant_view, splat_bits
-from synaptic_mesh.engine.nest.columns import load_columns, store_columns
+from synaptic_mesh.engine.nest.columns import (
+    flat_part,
+    is_power,
+    load_columns,
+    load_rows,
+    rows_of,
+    store_columns,
+    store_rows,
+)
 from synaptic_mesh.engine.nest.indexing import ONE_BITS
 from synaptic_mesh.engine.nest.reduction import PARTIALS
+from synaptic_mesh.engine.nest.row_product import RowProduct
 from synaptic_mesh.engine.nest.vectors import Vectors, apply
 
 H = TypeVar("H")
 SIGN = 0x80000000
+_ACROSS = (Op.REDUCE_SUM, Op.REDUCE_MAX, Op.ONE_HOT)
 
 
 def emit_rows(b: Builder[H], graph: Graph, kernel: Kernel, parameters: dict[Spot, H], checked: frozenset[int]) -> None:
     """Build the kernel. `parameters`: the address of each of its spots; stores to buffers in `checked` are tested for
     NaN and infinity."""
     _Rows(b, graph, kernel, parameters, checked).emit()
+
+
+class _Leaf(NamedTuple, Generic[H]):
+    """A tensor that is read or written row by row: its node, its strides over rows and columns, where it begins."""
+
+    node: int
+    strides: tuple[int, int]
+    start: H
 
 
 class _Rows(Generic[H]):
@@ -36,62 +54,109 @@ class _Rows(Generic[H]):
         self.kernel = kernel
         self.rows, self.columns = kernel.shape
         self.constants: dict[int, int] = {}
-        self.walks: list[Walk[H]] = []
-        self.leaves: list[tuple[int, tuple[int, int]]] = []
+        self.leaves: list[_Leaf[H]] = []
         for node, view in kernel.leaves.items():
             if is_constant_view(graph, kernel, view):
                 self.constants[node] = splat_bits(graph, view.base)
             else:
                 row, column = view.strides
-                self.leaves.append((node, (row, column)))
-                self.walks.append(Walk(parameters[view.base, view.offset], 4 * row))
-        self.stores = [(node, buffer in checked) for node, buffer in kernel.stores]
-        self.walks += [Walk(parameters[buffer, 0], 4 * self._extent(node)) for node, buffer in kernel.stores]
-        self.flags = [NOT_FINITE] * any(check for _, check in self.stores)
+                self.leaves.append(_Leaf(node, (row, column), parameters[view.base, view.offset]))
+        self.targets = [
+            _Leaf(node, (self._extent(node), int(self._extent(node) > 1)), parameters[buffer, 0])
+            for node, buffer in kernel.stores
+        ]
+        self.checked = [buffer in checked for _, buffer in kernel.stores]
+        self.flags = [NOT_FINITE] * any(self.checked)
         self.flags += [BAD_INDEX] * any(graph.nodes[node].op is Op.ONE_HOT for node in kernel.nodes)
+        self.product = None if kernel.root is None else RowProduct.of(b, graph, kernel, parameters)
+        self.is_flat = self._is_flat()
 
     def _extent(self, node: int) -> int:
         """Elements of a node in each row."""
         return self.nodes[node].size // self.rows
 
-    def _kind(self, node: int) -> str:
-        return FLOAT if self.nodes[node].dtype is DType.F32 else INT
+    def _is_flat(self) -> bool:
+        """True when everything lies as the result does, so that only the product's columns must become rows."""
+        is_table = self.columns > 1 and is_power(self.columns)
+        same = all(leaf.strides == (self.columns, 1) for leaf in (*self.leaves, *self.targets))
+        joins = any(self.nodes[node].op in _ACROSS for node in self.kernel.nodes)
+        return self.product is not None and is_table and same and not joins
 
     def emit(self) -> None:
-        """Full vectors of rows in a loop, then the rest."""
+        """Groups of vectors of rows in a loop, then single ones, then the rest."""
         b, lanes = self.b, self.b.schedule.lanes
-        whole = self.rows // lanes
-        state = [Carried(INT, lanes, b.vectors(lanes).constant(0)) for _ in self.flags]
-
-        def block(_: H, here: Sequence[H], values: Sequence[H]) -> Sequence[H]:
-            return self._part(here, Part(0, lanes, lanes), list(values))
-
-        moving = [Walk(walk.start, lanes * walk.step) for walk in self.walks]
-        found = b.loop(whole, block, moving, state, step=1)
-        for part in parts_of(self.rows - whole * lanes, lanes):
-            here = [b.at(walk.start, whole * lanes * walk.step) for walk in self.walks]
-            found = self._part(here, part, list(found))
-        for bit, value in zip(self.flags, found, strict=True):
+        group = 1 if self.product is None else self.product.parts(self.rows // lanes)
+        state: list[H] = [b.vectors(lanes).constant(0) for _ in self.flags]
+        done = 0
+        for vectors in dict.fromkeys((group, 1)):
+            parts = [Part(lanes * at, lanes, lanes) for at in range(vectors)]
+            count = (self.rows - done) // (lanes * vectors)
+            state = self._looped(count, lanes * vectors, done, parts, state)
+            done += count * lanes * vectors
+        for part in parts_of(self.rows - done, lanes):
+            state = self._looped(1, part.lanes, done, [part], state)
+        for bit, value in zip(self.flags, state, strict=True):
             b.raise_if_negative(value, bit)
 
-    def _part(self, places: Sequence[H], part: Part, state: list[H]) -> list[H]:
+    def _looped(self, count: int, rows: int, first: int, parts: list[Part], state: list[H]) -> list[H]:
+        """Compute `count` times `rows` rows from row `first` on, divided in `parts`; return the states after them."""
+        b, lanes = self.b, self.b.schedule.lanes
+        strides = [leaf.strides[0] for leaf in (*self.leaves, *self.targets)]
+        starts = [leaf.start for leaf in (*self.leaves, *self.targets)]
+        if self.product is not None:
+            strides.append(self.product.a[0])
+            starts.append(self.product.left)
+        walks = [Walk(b.at(at, 4 * first * row), 4 * rows * row) for at, row in zip(starts, strides, strict=True)]
+
+        def block(_: H, here: Sequence[H], values: Sequence[H]) -> Sequence[H]:
+            found = self.product.columns(parts, here[-1]) if self.product is not None else [[] for _ in parts]
+            state = list(values)
+            for part, columns in zip(parts, found, strict=True):
+                moved = [b.at(at, 4 * part.first * row) for at, row in zip(here, strides, strict=True)]
+                state = self._part(moved, part._replace(first=0), state, columns)
+            return state
+
+        return b.loop(count, block, walks, [Carried(INT, lanes, value) for value in state])
+
+    def _part(self, places: Sequence[H], part: Part, state: list[H], product: list[H]) -> list[H]:
         """Compute some rows and return the states after them. All loads come before the first store."""
-        b, ops = self.b, self.b.vectors(part.width)
+        ops = self.b.vectors(part.width)
         values: dict[int, list[H]] = {node: [ops.constant(bits)] for node, bits in self.constants.items()}
-        for (leaf, strides), place in zip(self.leaves, places, strict=False):
-            values[leaf] = load_columns(b, self._kind(leaf), part, self._extent(leaf), strides, place)
+        for leaf, place in zip(self.leaves, places, strict=False):
+            values[leaf.node] = self._load(part, leaf, place)
+        if self.kernel.root is not None:
+            values[self.kernel.root] = rows_of(self.b, FLOAT, part, product) if self.is_flat else product
         for index in self.kernel.nodes:
+            if index == self.kernel.root:
+                continue
             node = self.nodes[index]
             operands = [values[self.kernel.inner.get(operand, operand)] for operand in node.inputs]
             values[index] = self._node(ops, node, self._extent(index), operands)
             if node.op is Op.ONE_HOT:
                 bad = _outside(ops, operands[0][0], self.columns)
                 state[-1] = self._noted(part, bad, state[-1])
-        for (stored, is_checked), place in zip(self.stores, places[len(self.leaves) :], strict=True):
-            store_columns(b, self._kind(stored), part, values[stored], self._extent(stored), place)
-            for value in values[stored] if is_checked else ():
-                state[0] = self._noted(part, exponents_full(ops, value), state[0])
+        for target, is_checked, place in zip(self.targets, self.checked, places[len(self.leaves) :], strict=False):
+            self._store(part, target, values[target.node], place)
+            for count, value in enumerate(values[target.node]) if is_checked else ():
+                seen = flat_part(part, self.columns, count) if self.is_flat else part
+                state[0] = self._noted(seen, exponents_full(ops, value), state[0])
         return state
+
+    def _kind(self, node: int) -> str:
+        return FLOAT if self.nodes[node].dtype is DType.F32 else INT
+
+    def _load(self, part: Part, leaf: _Leaf[H], place: H) -> list[H]:
+        kind = self._kind(leaf.node)
+        if self.is_flat:
+            return load_rows(self.b, kind, part, self.columns, place)
+        return load_columns(self.b, kind, part, self._extent(leaf.node), leaf.strides, place)
+
+    def _store(self, part: Part, target: _Leaf[H], values: list[H], place: H) -> None:
+        kind, extent = self._kind(target.node), self._extent(target.node)
+        if self.is_flat:
+            store_rows(self.b, kind, part, values, extent, place)
+        else:
+            store_columns(self.b, kind, part, values, extent, place)
 
     def _noted(self, part: Part, words: H, state: H) -> H:
         """Add the signs of the rows that there are to a state."""

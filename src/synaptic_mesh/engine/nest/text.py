@@ -44,7 +44,7 @@ def format_loops(graph: Graph, plan: Plan, schedule: Schedule = SCHEDULE) -> str
 def _kernel_lines(graph: Graph, kernel: Kernel, checked: frozenset[int], schedule: Schedule) -> list[str]:
     b = TextBuilder(schedule)
     parameters = {spot: f"p{number}" for number, spot in enumerate(kernel_spots(graph, kernel))}
-    if kernel.kind not in _PRODUCTS and kernel.root is None:
+    if kernel.kind not in _PRODUCTS and (kernel.root is None or kernel.kind is KernelKind.ROWS):
         emit_kernel(b, graph, kernel, parameters, checked, "work")
         return b.lines
     index = kernel.nodes[0] if kernel.root is None else kernel.root

@@ -20,6 +20,7 @@ from synaptic_mesh.engine.nest.kernels import emit_kernel, must_run
 from synaptic_mesh.engine.nest.movement import Place
 from synaptic_mesh.engine.passes import simplify
 from synaptic_mesh.engine.planner import Plan
+from synaptic_mesh.engine.row_fusion import RowProfile
 from synaptic_mesh.engine.support import refuse_missing
 from synaptic_mesh.engine.views import dense_strides
 from synaptic_mesh.engine.wasm.chain import Chain
@@ -46,6 +47,7 @@ SHARED_PRODUCT_MIN = 384**3
 PARTS_PER_THREAD = 2
 SHARED_ROWS_MIN = 64
 """Rows of a part at least: each part packs the right operand for itself."""
+ROWS = RowProfile(columns_max=LANES, lanes=LANES)
 SHARE = -1
 """Stands for the function that opens a job until its number is known."""
 
@@ -69,7 +71,7 @@ def compile_graph(graph: Graph, threads: int = 1, schedule: GemmSchedule = DEFAU
     `schedule` of the engine that will run it. Raises LocalError when its arena is over the limit."""
     refuse_missing(graph, "wasm")
     graph = simplify(graph)
-    plan = lower(graph, lambda graph, kernel: workspace_bytes(graph, kernel, threads, schedule), LANES)
+    plan = lower(graph, lambda graph, kernel: workspace_bytes(graph, kernel, threads, schedule), ROWS)
     compiler = _Compiler(graph, plan, threads, schedule)
     module = compiler.build()
     inputs = {name: _slot(graph, index, plan.offsets[index]) for name, index in graph.inputs.items()}
@@ -91,7 +93,7 @@ def workspace_bytes(graph: Graph, kernel: Kernel, threads: int, schedule: GemmSc
     if kernel.kind is KernelKind.GEMM:
         m, k, n = matmul_extents(graph, kernel.nodes[0])
         return schedule.workspace_bytes(k, n) * (threads if _is_shared(m, k, n, threads) else 1)
-    if kernel.root is not None and 0 not in kernel.shape:
+    if kernel.kind is KernelKind.FUSED and kernel.root is not None and 0 not in kernel.shape:
         return _product(graph, kernel, kernel.root).workspace_bytes
     return 0
 
@@ -188,7 +190,7 @@ class _Compiler:
             self._emit_gemm(f, kernel, [left, right], parameters[kernel.nodes[0], 0], work)
         elif kernel.kind is KernelKind.BATCHED:
             self._emit_batched(b, kernel, parameters, work)
-        elif kernel.root is not None:
+        elif kernel.kind is KernelKind.FUSED and kernel.root is not None:
             left, right = self._factors(kernel, kernel.root, parameters)
             self._emit_product(f, kernel, parameters, Pointers(left, right, work))
         else:
