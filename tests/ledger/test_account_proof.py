@@ -52,6 +52,17 @@ def test_every_account_is_proved(ledger: Ledger, number: int) -> None:
     assert check(ledger, number, proof_of(ledger, number)) == ledger.account(peer(number))
 
 
+def test_pages_prove_all_accounts_as_they_were(ledger: Ledger) -> None:
+    pages, root = ledger.prove_pages(), ledger.state_root()
+    assert len(pages) == 3
+    for number in (1, 256, 257, 700):
+        page = ledger.page_of(peer(number))
+        assert page is not None
+        proof = encode(pages[page])
+        assert verify_account_untrusted(ledger.network, root, peer(number), proof) == ledger.account(peer(number))
+    assert ledger.page_of(peer(701)) is None
+
+
 def test_one_that_was_never_opened_has_no_proof(ledger: Ledger) -> None:
     assert ledger.prove(peer(701)) is None
     with pytest.raises(PeerError, match="does not hold account"):

@@ -119,10 +119,10 @@ class AccountTable:
         self._dirty[:] = False
         return self._pages.root()
 
-    def prove(self, row: int) -> tuple[bytes, tuple[tuple[bool, Digest], ...]]:
-        """Return the page that holds the row, and its path to the root."""
+    def prove(self, page: int) -> tuple[bytes, tuple[tuple[bool, Digest], ...]]:
+        """Return a page and its path to the root."""
         self.root()
-        return bytes(self._slice(row // PAGE_ACCOUNTS)), self._pages.path(row // PAGE_ACCOUNTS)
+        return bytes(self._slice(page)), self._pages.path(page)
 
     def recomputed_root(self) -> Digest:
         """Return the same root from scratch."""

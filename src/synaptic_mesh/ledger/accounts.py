@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from synaptic_mesh.base.errors import invariant
 from synaptic_mesh.base.ids import PEER_ID_BYTES, Digest, short
-from synaptic_mesh.ledger.account_table import EMPTY_ACCOUNT, Account, AccountTable
+from synaptic_mesh.ledger.account_table import EMPTY_ACCOUNT, PAGE_ACCOUNTS, Account, AccountTable
 from synaptic_mesh.ledger.amounts import AMOUNT_MAX, SUPPLY_MAX, format_amount
 from synaptic_mesh.ledger.reject import LedgerReject
 
@@ -270,10 +270,14 @@ class Bank:
         """Return the root of the table of accounts; only what changed is hashed again."""
         return self._table.root()
 
-    def prove(self, peer: bytes) -> tuple[bytes, tuple[tuple[bool, Digest], ...]] | None:
-        """Return the page that holds the account and its path to the root, None for one that was never opened."""
+    def page_of(self, peer: bytes) -> int | None:
+        """Return the page that holds the account, for good; None for one that was never opened."""
         row = self._table.row(peer)
-        return None if row is None else self._table.prove(row)
+        return None if row is None else row // PAGE_ACCOUNTS
+
+    def prove(self, page: int) -> tuple[bytes, tuple[tuple[bool, Digest], ...]]:
+        """Return a page of accounts and its path to the root."""
+        return self._table.prove(page)
 
     def recomputed_root(self) -> Digest:
         """Return the same root from scratch."""

@@ -23,7 +23,7 @@ from synaptic_mesh.base.errors import LocalError, invariant
 from synaptic_mesh.base.ids import Digest, NetworkId, short
 from synaptic_mesh.identity.committee import Committee
 from synaptic_mesh.ledger.account_proof import AccountProof, StateParts, state_root_of
-from synaptic_mesh.ledger.account_table import Account
+from synaptic_mesh.ledger.account_table import PAGE_ACCOUNTS, Account
 from synaptic_mesh.ledger.accounts import Bank
 from synaptic_mesh.ledger.admission import check_manifest
 from synaptic_mesh.ledger.amounts import format_amount
@@ -192,8 +192,19 @@ class Ledger:
 
     def prove(self, peer: bytes) -> AccountProof | None:
         """Return the proof that the state root covers the account as it is now, None for one that was never opened."""
-        found = self._bank.prove(peer)
-        return None if found is None else AccountProof(*found, self._parts(self._jobs.root()))
+        page = self._bank.page_of(peer)
+        return None if page is None else AccountProof(*self._bank.prove(page), self._parts(self._jobs.root()))
+
+    def page_of(self, peer: bytes) -> int | None:
+        """Return the page of accounts that holds the account, for good; None for one that was never opened."""
+        return self._bank.page_of(peer)
+
+    def prove_pages(self) -> tuple[AccountProof, ...]:
+        """Return the proofs of all pages, in order: whoever keeps them can prove any account as it is now. They take
+        80 bytes for each account; 4,096 pages are the most there can be.
+        """
+        parts, pages = self._parts(self._jobs.root()), -(-len(self._bank) // PAGE_ACCOUNTS)
+        return tuple([AccountProof(*self._bank.prove(page), parts) for page in range(pages)])
 
     def recomputed_state_root(self) -> Digest:
         """Return the same root from scratch: the definition, and a check on the incremental one."""
