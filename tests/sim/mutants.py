@@ -55,6 +55,7 @@ TALLY, CORE, PACING = "consensus/tally.py", "consensus/core.py", "consensus/paci
 ADMISSION, LINEARIZER, DAG = "consensus/admission.py", "consensus/linearizer.py", "consensus/dag.py"
 SETTINGS = "consensus/settings.py"
 SYNC, SERVING, STORED = "consensus/sync.py", "consensus/serving.py", "consensus/stored.py"
+CERTIFIER, CHECKPOINT = "ledger/certifier.py", "ledger/checkpoint.py"
 BATCH, EXECUTION, ACCOUNTS = "ledger/batch.py", "ledger/execution.py", "ledger/accounts.py"
 MYSTICETI = "Rules(3, q, q, q, q, 1, committee"
 
@@ -162,6 +163,23 @@ MUTANTS = (
     Mutant("a job opens without its fee", "ledger/enrolment.py", "if balance < escrow + fee:", "if balance < escrow:"),
     Mutant("the root forgets who is convicted", "ledger/ledger.py", "encode((sorted(self._convicted), sorted(self._active)))", "encode(sorted(self._active))"),
     Mutant("economics of genesis not checked", "ledger/genesis.py", "    check_economics(genesis.economics, supply)\n", ""),
+    # Checkpoints.
+    Mutant("f liars stop a replica", CERTIFIER, "if stake > self.rules.committee.faulty_stake_max:", "if stake >= self.rules.committee.faulty_stake_max:"),
+    Mutant("a replica alone with its state goes on", CERTIFIER, "if stake > self.rules.committee.faulty_stake_max:", "if stake > self.rules.committee.quorum:"),
+    Mutant("certificates of other states pass", CERTIFIER, "if own is not None and own != checkpoint:", "if own is None and own != checkpoint:"),
+    Mutant("states not compared after the votes came", CERTIFIER, "        effects += self._dissents(votes, checkpoint)\n", ""),
+    Mutant("sent before it is stored", CERTIFIER, "        return [StoreVote(vote)]", "        return [StoreVote(vote), Broadcast(vote)]"),
+    Mutant("signed again after a restart", CERTIFIER, "if checkpoint.index <= max(self.certified_index, max(self._signed, default=0)):", "if checkpoint.index <= self.certified_index:"),
+    Mutant("votes of others brought by anybody", CERTIFIER, "if vote.author != self.rules.committee.index_of(peer):", "if self.rules.committee.index_of(peer) is None:"),
+    Mutant("votes not checked", CERTIFIER, "        self.rules.check_signature_untrusted(checkpoint, vote.author, vote.signature)\n", ""),
+    Mutant("votes for any state count", CERTIFIER, "            if vote.checkpoint == checkpoint\n", ""),
+    Mutant("votes kept without end", CERTIFIER, "if len(kept) > VOTES_KEPT:", "if len(kept) > 1 << 40:"),
+    Mutant("a lost vote is lost", CERTIFIER, "            effects.append(Broadcast(self._vote))\n", "            pass\n"),
+    Mutant("certified by less than a quorum", CHECKPOINT, "if stake < needed:", "if stake < needed - 1:"),
+    Mutant("one signature counts twice", CHECKPOINT, "if sorted(set(authors)) != authors or (", "if ("),
+    Mutant("the first signature not checked", CHECKPOINT, "for author, signature in certificate.signatures:", "for author, signature in certificate.signatures[1:]:"),
+    Mutant("checkpoints of other committees", CHECKPOINT, "if checkpoint.committee != self._committee_digest:", "if not checkpoint.committee:"),
+    Mutant("any state root proves", "ledger/account_proof.py", "if state_root_of(network, accounts, proof.parts) != state_root:", "if not state_root:"),
 )  # fmt: skip
 
 
