@@ -268,3 +268,14 @@ def test_the_file_is_mapped_anew_while_it_grows(tmp_path: Path, monkeypatch: pyt
     again = WriteAheadLog(tmp_path, durable=False)
     assert list(again.records()) == written
     again.close_now()
+
+
+def test_part_of_the_log_is_read_while_it_is_open(tmp_path: Path) -> None:
+    log = WriteAheadLog(tmp_path, durable=False)
+    log.append_now([b"%d" % n for n in range(9)])
+    assert log.read(3, 2) == [b"3", b"4"]
+    assert log.read(7, 9) == [b"7", b"8"]
+    assert log.read(9, 9) == log.read(1 << 40, 1) == []
+    log.append_now([b"more"])
+    assert log.read(9, 9) == [b"more"]
+    log.close_now()

@@ -18,6 +18,7 @@ from synaptic_mesh.base.ids import NetworkId, PeerId, short
 from synaptic_mesh.collab import messages as collab
 from synaptic_mesh.collab.participant import Participant
 from synaptic_mesh.consensus import messages as consensus
+from synaptic_mesh.consensus.block import VerifiedBlock
 from synaptic_mesh.consensus.core import Consensus
 from synaptic_mesh.identity.committee import Committee
 from synaptic_mesh.identity.keys import KeyPair
@@ -51,6 +52,7 @@ from synaptic_mesh.node.messages import (
     JobNote,
     LedgerNote,
     Logged,
+    LogRead,
     LogRecord,
     Notice,
     PeerDown,
@@ -63,6 +65,7 @@ from synaptic_mesh.node.messages import (
     VoteNote,
 )
 from synaptic_mesh.node.outbox import Outbox
+from synaptic_mesh.node.store import StoredRounds
 
 MESSAGE_BYTES = 640 << 10
 """Of transactions in one message; one transaction is never larger."""
@@ -98,6 +101,7 @@ class Assembly:
         self._committee = committee
         self._core = core
         self.certifier = certifier
+        self._stored = StoredRounds()
         self._token = 0  # of the newest AppendLog
         self._writing: dict[int, Then] = {}  # by token
         self._outbox = outbox
@@ -125,12 +129,14 @@ class Assembly:
         is_log_whole: False when records were lost, so peers must be asked what this node has proposed before.
         Raises PeerError when a record is damaged: the log's own checks should have found it first.
         """
-        blocks: list[Any] = []
+        blocks: list[VerifiedBlock] = []
         commits: list[consensus.Commit] = []
         signed: list[CheckpointVote | CheckpointCertificate] = []
         for data in records:
             record = decode_untrusted(LogRecord, data, bytes_max=1 << 30)
-            blocks += [self._verify_block(block) for block in record.blocks]
+            verified = [self._verify_block(block) for block in record.blocks]
+            self._stored.note([block.round for block in verified])
+            blocks += verified
             commits += record.commits
             signed += record.checkpoints
         self.certifier.restore(
@@ -138,7 +144,12 @@ class Assembly:
             [each for each in signed if isinstance(each, CheckpointCertificate)],
         )
         effects = self._core.start(
-            now_ms, blocks=tuple(blocks), commits=tuple(commits), executed_index=0, is_store_trusted=is_log_whole
+            now_ms,
+            blocks=tuple(blocks),
+            commits=tuple(commits),
+            executed_index=0,
+            is_store_trusted=is_log_whole,
+            stored_round=1,
         )
         replayed = [effect for effect in effects if isinstance(effect, consensus.Committed)]
         for effect in replayed:
@@ -156,6 +167,8 @@ class Assembly:
         match event:
             case Received():
                 self._receive(event, now_ms)
+            case LogRead():
+                self._consensus(self._stored.answer(event), now_ms)
             case Logged(token):
                 self._writing.pop(token)(now_ms)
             case PeerUp(peer):
@@ -277,7 +290,11 @@ class Assembly:
             match effect:
                 case consensus.Append(token, blocks, commits):
                     record = LogRecord(tuple([block.encoded for block in blocks]), commits)
-                    self._append(record, partial(self._consensus_logged, token))
+                    self._append(record, partial(self._consensus_logged, token), [block.round for block in blocks])
+                case consensus.ReadStored():
+                    self._effects.append(self._stored.question(effect))
+                case consensus.Stranded(needed_round, oldest_round):
+                    self._effects.append(Notice(stranded(needed_round, oldest_round)))
                 case consensus.Broadcast(message):
                     self._effects.append(SendMessage(None, TOPIC_CONSENSUS, consensus.encode_message(message)))
                 case consensus.Send(peer, message):
@@ -296,8 +313,9 @@ class Assembly:
                 case _:
                     pass
 
-    def _append(self, record: LogRecord, then: Then) -> None:
+    def _append(self, record: LogRecord, then: Then, rounds: Sequence[int] = ()) -> None:
         self._token += 1
+        self._stored.note(rounds)
         self._writing[self._token] = then
         self._effects.append(AppendLog(self._token, encode(record)))
 
@@ -493,6 +511,14 @@ def in_messages(transactions: Sequence[bytes]) -> list[tuple[bytes, ...]]:
             part = []
         part.append(data)
     return [*parts, tuple(part)] if part else parts
+
+
+def stranded(needed_round: int, oldest_round: int) -> str:
+    """Return the sentence for a node that was away for longer than anybody keeps what it missed."""
+    return (
+        f"this node needs round {needed_round} next, and the oldest round that its peers keep is {oldest_round}: it "
+        "was away for too long to follow them, and needs the state of a checkpoint or another node's log"
+    )
 
 
 def is_over(state: JobState) -> bool:

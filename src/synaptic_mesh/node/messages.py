@@ -147,8 +147,26 @@ class SignaturesChecked(msgspec.Struct, frozen=True):
     answer: bytes
 
 
+class LogRead(msgspec.Struct, frozen=True):
+    """What a ReadLog found: encoded blocks, and the place behind them (`consensus.stored`)."""
+
+    peer: PeerId
+    blocks: tuple[bytes, ...]
+    place: int
+
+
 Event = (
-    SignaturesChecked | Received | PeerUp | PeerDown | Logged | Submit | Computed | Failed | BlobFetched | BlobMissing
+    SignaturesChecked
+    | Received
+    | PeerUp
+    | PeerDown
+    | Logged
+    | LogRead
+    | Submit
+    | Computed
+    | Failed
+    | BlobFetched
+    | BlobMissing
 )
 
 
@@ -160,6 +178,18 @@ class AppendLog(msgspec.Struct, frozen=True):
 
     token: int
     record: bytes
+
+
+class ReadLog(msgspec.Struct, frozen=True):
+    """Read blocks for a late peer, from block `block` of record `position` on, within both limits (`store.read_log`),
+    then answer LogRead. Only what an fsync has finished.
+    """
+
+    peer: PeerId
+    position: int
+    block: int
+    blocks_max: int
+    bytes_max: int
 
 
 class SendMessage(msgspec.Struct, frozen=True):
@@ -236,6 +266,7 @@ class Notice(msgspec.Struct, frozen=True):
 
 Effect = (
     AppendLog
+    | ReadLog
     | SendMessage
     | CheckSignatures
     | FetchBlob

@@ -36,10 +36,12 @@ from synaptic_mesh.node.messages import (
     Notice,
     PeerDown,
     PeerUp,
+    ReadLog,
     Received,
     SendMessage,
     SignaturesChecked,
 )
+from synaptic_mesh.node.store import read_log
 from synaptic_mesh.storage.blobs import BlobStore
 from synaptic_mesh.storage.log import WriteAheadLog
 from synaptic_mesh.transport.network import Network
@@ -240,6 +242,8 @@ class Node:
                     self.network.broadcast(topic, payload)
                 case SendMessage(peer, topic, payload) if peer is not None:
                     self.network.send(peer, topic, payload)
+                case ReadLog():
+                    self._spawn(self._read_log(effect))
                 case CheckSignatures():
                     self._spawn(self._check(effect))
                 case FetchBlob():
@@ -275,6 +279,9 @@ class Node:
             await self._log.append([append.record for append in batch])
             for append in batch:
                 self._feed(Logged(append.token))
+
+    async def _read_log(self, effect: ReadLog) -> None:
+        self._feed(await asyncio.to_thread(read_log, self._log.read, effect))
 
     async def _fetch(self, effect: FetchBlob) -> None:
         digest = Digest(effect.blob.digest)

@@ -28,6 +28,7 @@ from synaptic_mesh.collab.strategy import Strategy
 from synaptic_mesh.engine.backend import Backend
 from synaptic_mesh.node import messages
 from synaptic_mesh.node.assembly import Assembly
+from synaptic_mesh.node.store import read_log
 from synaptic_mesh.sim.node import Action, Send, Work, Write
 from synaptic_mesh.workers.compute import ComputeShell
 
@@ -139,9 +140,12 @@ class MeshNode:
         self._next_token = 0
         self._pending: dict[int, Event | None] = {}
         self._fetching: dict[bytes, int] = {}
+        self._log: list[bytes] = []  # durable records
+        self._unwritten: dict[int, bytes] = {}  # by the assembly's token
 
     def start(self, records: Sequence[bytes], now_ms: int) -> list[Action]:
         """Rebuild from the log, hand in the operator's wishes."""
+        self._log = list(records)
         effects = self.assembly.start(records, now_ms)
         for event in self._first_events:
             effects += self.assembly.handle(event, now_ms)
@@ -176,6 +180,8 @@ class MeshNode:
             if self._fetching.get(event.digest) != token:
                 return []
             del self._fetching[event.digest]
+        elif isinstance(event, messages.Logged):
+            self._log.append(self._unwritten.pop(event.token))
         return self._handle(event, now_ms)
 
     def handle_deadline(self, now_ms: int) -> list[Action]:
@@ -202,7 +208,11 @@ class MeshNode:
             self._observe(self._index, effect)
             match effect:
                 case messages.AppendLog(token, record):
+                    self._unwritten[token] = record
                     actions.append(Write(record, self._token(messages.Logged(token))))
+                case messages.ReadLog():
+                    found = read_log(lambda start, count: self._log[start : start + count], effect)
+                    actions.append(Work(1, self._token(found)))
                 case messages.SendMessage(peer, topic, payload):
                     actions.append(Send(self._receivers(peer), encode(Control(topic, payload))))
                 case FetchBlob():

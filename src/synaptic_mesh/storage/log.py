@@ -99,6 +99,10 @@ class WriteAheadLog:
             yield from chunk
             start += len(chunk)
 
+    def read(self, start: int, count: int) -> list[bytes]:
+        """Return up to `count` records from position `start` on, fewer at the end: only what an fsync has finished."""
+        return self._read(start, min(start + count, self._length)) if start < self._length else []
+
     def _read(self, start: int, stop: int) -> list[bytes]:
         # Held only here, not across a yield: the map cannot grow while a transaction is open.
         with self._io, self._mapped_errors(), self._environment.begin() as transaction:
