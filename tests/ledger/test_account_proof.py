@@ -54,7 +54,7 @@ def test_every_account_is_proved(ledger: Ledger, number: int) -> None:
 
 def test_pages_prove_all_accounts_as_they_were(ledger: Ledger) -> None:
     pages, root = ledger.prove_pages(), ledger.state_root()
-    assert len(pages) == 3
+    assert (len(pages), ledger.account_count) == (3, 700)
     for number in (1, 256, 257, 700):
         page = ledger.page_of(peer(number))
         assert page is not None

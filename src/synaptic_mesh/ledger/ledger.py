@@ -117,6 +117,11 @@ class Ledger:
         """Return the ids of all accounts, ascending."""
         return self._bank.peers()
 
+    @property
+    def account_count(self) -> int:
+        """Number of accounts."""
+        return len(self._bank)
+
     def supply(self) -> int:
         """Return all money there is: what genesis created and inflation minted, less what was burned."""
         return self._genesis_supply + self._bank.minted - self._bank.burned
