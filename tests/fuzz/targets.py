@@ -126,6 +126,7 @@ THROUGH = {
     "node.assembly.Assembly._receive_consensus_untrusted": "node.assembly.Assembly.handle consensus",
     "node.assembly.Assembly._receive_transactions_untrusted": "node.assembly.Assembly.handle transactions",
     "node.assembly.Assembly._receive_client_untrusted": "node.assembly.Assembly.handle client",
+    "node.assembly.Assembly._prove_untrusted": "node.assembly.Assembly.handle client",
     "node.assembly.Assembly._answer_untrusted": "node.assembly.Assembly.handle client",
     "node.checks.Checks._open_untrusted": "node.assembly.Assembly.handle transactions",
     "workers.native_messages._slot_untrusted": "workers.native_messages.decode_layout_untrusted",
@@ -504,7 +505,11 @@ def _nodes() -> tuple[Target, ...]:
         Target(
             "node.assembly.Assembly.handle client",
             receive(node.TOPIC_CLIENT),
-            (encode(node.Submission(0, signed)), encode(node.AccountsQuestion(1, (KEYS[0].peer_id,)))),
+            (
+                encode(node.Submission(0, signed)),
+                encode(node.AccountsQuestion(1, (KEYS[0].peer_id,))),
+                encode(node.ProofQuestion(1, KEYS[0].peer_id)),
+            ),
         ),
         Target("transport.exchange.BlobServer.answer_untrusted", answer, questions),
     )

@@ -5,17 +5,22 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from synaptic_mesh.base.codec import encode
 from synaptic_mesh.base.errors import LocalError, ResourceError
 from synaptic_mesh.base.ids import PeerId
 from synaptic_mesh.base.seeds import derive_bytes
 from synaptic_mesh.engine.golden import semantics_id
 from synaptic_mesh.identity.certificates import Credentials
 from synaptic_mesh.identity.keys import KeyPair
-from synaptic_mesh.ledger.genesis import GenesisAccount, GenesisValidator, genesis_of, network_id
+from synaptic_mesh.ledger.account_proof import AccountProof
+from synaptic_mesh.ledger.genesis import ConsensusOptions, GenesisAccount, GenesisValidator, genesis_of, network_id
 from synaptic_mesh.ledger.signing import sign_transaction
 from synaptic_mesh.ledger.transactions import Stake, Transaction, Transfer
 from synaptic_mesh.ledger.transfers import TRANSFERS_MAX
+from synaptic_mesh.node import client as client_module
+from synaptic_mesh.node import proofs
 from synaptic_mesh.node.client import MeshClient, Receipt
 from synaptic_mesh.node.directory import NodeFiles
 from synaptic_mesh.node.messages import QUESTION_ACCOUNTS_MAX
@@ -32,6 +37,7 @@ GENESIS = genesis_of(
     "test of clients",
     [GenesisValidator(VALIDATOR.peer_id, 1_000)],
     [GenesisAccount(RICH.peer_id, RICHES), GenesisAccount(POOR.peer_id, 10**9)],
+    consensus=ConsensusOptions(checkpoint_commits=2),
 )
 PATIENCE_S = 20.0
 Play = Callable[[MeshClient], Awaitable[None]]
@@ -86,6 +92,32 @@ def test_money_moves_and_the_receipt_says_so(tmp_path: Path) -> None:
         assert (unknown.balance, unknown.nonce) == (0, 0)
 
     play(tmp_path, RICH, scenario)
+
+
+def test_a_balance_is_proved_and_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(client: MeshClient) -> None:
+        paid = await client.transfer([(NEW.peer_id, 5)])
+        found = await client.proved_account(RICH.peer_id)
+        while found.checkpoint.index < paid.commit:
+            found = await client.proved_account(RICH.peer_id)
+        assert found.account.nonce == 1
+        assert found.account.balance == (await client.accounts([RICH.peer_id]))[0].balance
+        assert (await client.proved_account(NEW.peer_id)).account.balance == 5
+        monkeypatch.setattr(client_module, "QUESTIONS_MAX", 2)
+        with pytest.raises(ResourceError, match="it was not open at the newest checkpoint"):
+            await client.proved_account(bytes(32))
+        monkeypatch.setattr(proofs, "encode", richer)
+        with pytest.raises(ResourceError, match="the proof leads to another state root"):
+            await client.proved_account(RICH.peer_id)
+
+    play(tmp_path, RICH, scenario)
+
+
+def richer(value: object) -> bytes:
+    """A node that proves balances of its own making."""
+    if isinstance(value, AccountProof):
+        value = replace(value, page=value.page[:32] + b"\x7f" + value.page[33:])
+    return encode(value)
 
 
 def test_who_cannot_pay_hears_why_and_can_go_on(tmp_path: Path) -> None:

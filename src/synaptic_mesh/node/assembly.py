@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from synaptic_mesh.base.codec import decode_untrusted, encode
 from synaptic_mesh.base.errors import Diverged, LocalError, PeerError
-from synaptic_mesh.base.ids import NetworkId, PeerId, short
+from synaptic_mesh.base.ids import PEER_ID_BYTES, NetworkId, PeerId, short
 from synaptic_mesh.collab import messages as collab
 from synaptic_mesh.collab.participant import Participant
 from synaptic_mesh.consensus import messages as consensus
@@ -24,7 +24,7 @@ from synaptic_mesh.identity.committee import Committee
 from synaptic_mesh.identity.keys import KeyPair
 from synaptic_mesh.ledger import checkpoint_effects as checkpoints
 from synaptic_mesh.ledger import events as ledger_events
-from synaptic_mesh.ledger.certifier import Certifier
+from synaptic_mesh.ledger.certifier import ANSWER_BYTES_MAX, Certifier
 from synaptic_mesh.ledger.checkpoint import CheckpointCertificate, CheckpointVote
 from synaptic_mesh.ledger.jobs import JobState, JobStatus
 from synaptic_mesh.ledger.ledger import Ledger, OrderedCommit
@@ -57,6 +57,8 @@ from synaptic_mesh.node.messages import (
     Notice,
     PeerDown,
     PeerUp,
+    ProofAnswer,
+    ProofQuestion,
     Received,
     SendMessage,
     SignaturesChecked,
@@ -65,6 +67,7 @@ from synaptic_mesh.node.messages import (
     VoteNote,
 )
 from synaptic_mesh.node.outbox import Outbox
+from synaptic_mesh.node.proofs import Proofs
 from synaptic_mesh.node.store import StoredRounds
 
 MESSAGE_BYTES = 640 << 10
@@ -102,6 +105,7 @@ class Assembly:
         self._core = core
         self.certifier = certifier
         self._stored = StoredRounds()
+        self._proofs = Proofs(ledger)
         self._token = 0  # of the newest AppendLog
         self._writing: dict[int, Then] = {}  # by token
         self._outbox = outbox
@@ -116,7 +120,7 @@ class Assembly:
         self._turn = 0
         self._live = False
         self._effects: list[Effect] = []
-        self._proofs: list[consensus.Evidence] = []  # equivocations to report; at most one for each validator
+        self._evidence: list[consensus.Evidence] = []  # equivocations to report; at most one for each validator
 
     @property
     def votes(self) -> bool:
@@ -179,6 +183,7 @@ class Assembly:
                 self._connected = [other for other in self._connected if other != peer]
                 self._consensus(consensus.PeerDisconnected(peer), now_ms)
                 self.certifier.disconnected(peer)
+                self._proofs.forget(peer)
             case Submit(action):
                 self._submit(action, now_ms)
             case SignaturesChecked(token, answer):
@@ -239,7 +244,7 @@ class Assembly:
             elif event.topic == TOPIC_CHECKPOINT:
                 self._route_checkpoints(self.certifier.receive_untrusted(event.sender, event.payload, now_ms))
             elif event.topic == TOPIC_CLIENT:
-                self._receive_client_untrusted(event)
+                self._receive_client_untrusted(event, now_ms)
             else:
                 raise PeerError(f"unknown topic {event.topic!r}")
         except PeerError as error:
@@ -265,10 +270,13 @@ class Assembly:
             raise PeerError("transactions are for validators; this node has no vote")
         self._intake.relay(sender, transactions, len(self._core.pool), self._core.pool.bytes)
 
-    def _receive_client_untrusted(self, event: Received) -> None:
+    def _receive_client_untrusted(self, event: Received, now_ms: int) -> None:
         message = cast(ClientMessage, decode_untrusted(cast(Any, ClientMessage), event.payload))
         if isinstance(message, AccountsQuestion):
             self._answer_untrusted(event.sender, message)
+            return
+        if isinstance(message, ProofQuestion):
+            self._prove_untrusted(event.sender, message, now_ms)
             return
         if not self.votes:
             raise PeerError("transactions are for validators; this node has no vote")
@@ -281,6 +289,16 @@ class Assembly:
         states = tuple([(a.balance, a.stake, a.locked, a.nonce) for a in accounts])
         answer = AccountsAnswer(question.number, self.ledger.commit_index, states)
         self._effects.append(SendMessage(client, TOPIC_CLIENT, encode(answer)))
+
+    def _prove_untrusted(self, client: PeerId, question: ProofQuestion, now_ms: int) -> None:
+        if len(question.account) != PEER_ID_BYTES or not 0 <= question.number < 1 << 63:
+            raise PeerError(f"question {question.number} for a proof of an account of {len(question.account)} bytes")
+        if self._proofs.is_too_soon(client, now_ms):
+            raise PeerError("questions for proofs come faster than they are answered")
+        certificate, proof = self._proofs.prove(question.account)
+        if len(certificate) + len(proof) <= ANSWER_BYTES_MAX:
+            answer = ProofAnswer(question.number, certificate, proof)
+            self._effects.append(SendMessage(client, TOPIC_CLIENT, encode(answer)))
 
     def _consensus(self, event: consensus.Event, now_ms: int) -> None:
         self._route_consensus(self._core.handle(event, now_ms))
@@ -304,7 +322,7 @@ class Assembly:
                     self._committed.append((ticket, effect))
                 case consensus.Evidence():
                     self._effects.append(EvidenceNote(effect))
-                    self._proofs.append(effect)
+                    self._evidence.append(effect)
                 case consensus.TransactionsRefused(transactions, reason):
                     self._intake.no_room(transactions, reason)
                     self._effects.append(Notice(f"transactions were refused: {reason}"))
@@ -324,8 +342,8 @@ class Assembly:
 
     def _report(self, now_ms: int) -> None:
         """Bring equivocations before the ledger, unless somebody has already."""
-        proofs, self._proofs = self._proofs, []
-        for evidence in proofs:
+        found, self._evidence = self._evidence, []
+        for evidence in found:
             if not self.ledger.is_convicted(self._committee.peers[evidence.author]):
                 self._submit(ReportEquivocation(evidence.proof), now_ms)
 
@@ -339,6 +357,7 @@ class Assembly:
                     self._append(LogRecord(checkpoints=(vote,)), self._vote_logged)
                 case checkpoints.StoreCertificate(certificate):
                     self._append(LogRecord(checkpoints=(certificate,)), lambda _: None)
+                    self._proofs.certified(certificate)
                     stake = self._committee.stake(author for author, _ in certificate.signatures)
                     self._effects.append(CheckpointNote(certificate, stake))
                 case checkpoints.Broadcast(message):
@@ -404,6 +423,8 @@ class Assembly:
         if rules.is_due(commit.index):
             supply = self.ledger.supply()
             checkpoint = rules.checkpoint(commit.index, committed.digest, commit.timestamp_ms, root, supply)
+            if self._live:
+                self._proofs.keep(commit.index, self.certifier.certified)
             self._route_checkpoints(self.certifier.executed(checkpoint, now_ms))
         return changed
 

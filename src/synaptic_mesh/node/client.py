@@ -23,7 +23,10 @@ from synaptic_mesh.base.ids import NetworkId, PeerId, short
 from synaptic_mesh.identity.committee import Committee
 from synaptic_mesh.identity.envelope import Opened
 from synaptic_mesh.identity.keys import KeyPair
+from synaptic_mesh.ledger.account_table import Account
+from synaptic_mesh.ledger.checkpoint import Checkpoint
 from synaptic_mesh.ledger.genesis import Genesis, genesis_committee, network_id
+from synaptic_mesh.ledger.light_client import verify_balance_untrusted, verify_certificate_untrusted
 from synaptic_mesh.ledger.signing import sign_transaction
 from synaptic_mesh.ledger.transactions import ActionUnion, Transaction, Transfer, TransferMany
 from synaptic_mesh.ledger.transfers import pack_transfers
@@ -36,6 +39,8 @@ from synaptic_mesh.node.messages import (
     AccountsQuestion,
     NodeMessage,
     Outcomes,
+    ProofAnswer,
+    ProofQuestion,
 )
 from synaptic_mesh.node.submitter import Finished, Submitter
 from synaptic_mesh.storage.incarnation import next_incarnation
@@ -46,6 +51,8 @@ LINK_TIMEOUT_MS = 10_000
 QUESTION_TIMEOUT_S = 1.0
 """Then the question is asked again: control messages may be lost."""
 QUESTIONS_MAX = 10
+PROOF_PAUSE_S = 0.05
+"""Between questions for proofs: nodes answer no faster."""
 CONFIRM_PAUSE_S = 0.02
 CONFIRM_TIMEOUT_S = 10.0
 
@@ -61,6 +68,14 @@ class AccountState(msgspec.Struct, frozen=True):
     stake: int
     locked: int
     nonce: int
+
+
+class ProvedAccount(msgspec.Struct, frozen=True):
+    """An account as a quorum of validators signed it, in the state after the checkpoint's commit."""
+
+    peer: PeerId
+    checkpoint: Checkpoint
+    account: Account
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -83,12 +98,13 @@ class MeshClient:
         self.key = key
         self.network_id: NetworkId = network_id(genesis)
         self.committee: Committee = genesis_committee(genesis)
+        self._genesis = genesis
         self.on_finished: OnFinished | None = None
         self._network = network
         self._clock = NodeClock()
         self._submitters: dict[PeerId, Submitter] = {}
         self._timers: dict[PeerId, asyncio.TimerHandle] = {}
-        self._questions: dict[int, tuple[PeerId, asyncio.Future[AccountsAnswer]]] = {}
+        self._questions: dict[int, tuple[PeerId, asyncio.Future[AccountsAnswer | ProofAnswer]]] = {}
         self._question = 0
         self._following: dict[tuple[PeerId, int], asyncio.Future[Finished]] = {}
         self._nonce: int | None = None
@@ -127,6 +143,29 @@ class MeshClient:
                 states = zip(peers, answer.accounts, strict=True)
                 return [AccountState(PeerId(peer), answer.commit, *state) for peer, state in states]
         raise ResourceError("no validator answers questions about accounts")
+
+    async def proved_account(self, peer: bytes) -> ProvedAccount:
+        """Return what an account held at the newest checkpoint of some validator: proved by signatures of a quorum, so
+        nobody's word is taken, but how new it is depends on who was asked.
+
+        Raises ResourceError when no validator proves it: there is no checkpoint yet, or the account was opened later.
+        """
+        why = "none answers"
+        for turn in range(QUESTIONS_MAX):
+            self._question += 1
+            question = ProofQuestion(self._question, bytes(peer))
+            answer = await self._wait_for(self._some_validator(turn), question.number, question)
+            if not isinstance(answer, ProofAnswer):
+                continue
+            try:
+                certificate = verify_certificate_untrusted(self._genesis, answer.certificate)
+                account = verify_balance_untrusted(self._genesis, answer.certificate, peer, answer.proof)
+            except PeerError as error:
+                why = str(error) if answer.proof else "it was not open at the newest checkpoint"
+                await asyncio.sleep(PROOF_PAUSE_S)
+                continue
+            return ProvedAccount(PeerId(peer), certificate.checkpoint, account)
+        raise ResourceError(f"no validator proves account {short(peer)}: {why}")
 
     async def transfer(self, transfers: Sequence[tuple[bytes, int]]) -> Receipt:
         """Move amounts (integers in the smallest unit) to receivers: all of them or, when the balance does not cover
@@ -182,26 +221,30 @@ class MeshClient:
         """Transactions without an outcome."""
         return sum(map(len, self._submitters.values()))
 
-    def _some_validator(self) -> PeerId:
+    def _some_validator(self, turn: int = 0) -> PeerId:
         linked = self.validators()
         if not linked:
             raise ResourceError("no validator is linked: is the network up?")
-        return linked[int.from_bytes(self.key.peer_id[:4], "big") % len(linked)]
+        return linked[(int.from_bytes(self.key.peer_id[:4], "big") + turn) % len(linked)]
 
     async def _ask(self, validator: PeerId, peers: tuple[bytes, ...]) -> AccountsAnswer | None:
         self._question += 1
-        number = self._question
-        future: asyncio.Future[AccountsAnswer] = asyncio.get_running_loop().create_future()
+        answer = await self._wait_for(validator, self._question, AccountsQuestion(self._question, peers))
+        return answer if isinstance(answer, AccountsAnswer) and len(answer.accounts) == len(peers) else None
+
+    async def _wait_for(
+        self, validator: PeerId, number: int, question: AccountsQuestion | ProofQuestion
+    ) -> AccountsAnswer | ProofAnswer | None:
+        future: asyncio.Future[AccountsAnswer | ProofAnswer] = asyncio.get_running_loop().create_future()
         self._questions[number] = (validator, future)
-        self._network.send(validator, TOPIC_CLIENT, encode(AccountsQuestion(number, peers)))
+        self._network.send(validator, TOPIC_CLIENT, encode(question))
         try:
             async with asyncio.timeout(QUESTION_TIMEOUT_S):
-                answer = await future
+                return await future
         except TimeoutError:
             return None
         finally:
             del self._questions[number]
-        return answer if len(answer.accounts) == len(peers) else None
 
     async def _confirm(self, validator: PeerId, nonce: int) -> tuple[PeerId, ...]:
         """Ask the others until stake of v says that the nonce is used."""

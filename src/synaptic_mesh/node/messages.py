@@ -68,7 +68,14 @@ class AccountsQuestion(Record, tag="accounts"):
     accounts: tuple[bytes, ...]
 
 
-ClientMessage = Submission | AccountsQuestion
+class ProofQuestion(Record, tag="prove"):
+    """Prove what this account held at your newest certified checkpoint. `number` comes back with the answer."""
+
+    number: int
+    account: bytes
+
+
+ClientMessage = Submission | AccountsQuestion | ProofQuestion
 
 
 class Refusal(Record):
@@ -100,7 +107,17 @@ class AccountsAnswer(Record, tag="account_states"):
     accounts: tuple[tuple[int, int, int, int], ...]
 
 
-NodeMessage = Outcomes | AccountsAnswer
+class ProofAnswer(Record, tag="proof"):
+    """A `CheckpointCertificate` and an `AccountProof` under its state root, encoded. Without a checkpoint both are
+    empty, without the account at the checkpoint the proof is.
+    """
+
+    number: int
+    certificate: bytes
+    proof: bytes
+
+
+NodeMessage = Outcomes | AccountsAnswer | ProofAnswer
 
 
 # --- events ----------------------------------------------------------------------------------------------------------
