@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from synaptic_mesh.cli.cache import open_cached_backend
+from synaptic_mesh.cli.cache import open_cached_foreign_backend
 from synaptic_mesh.cli.output import Exit, console, emit
 from synaptic_mesh.collab.verification import Report, verify_run
 from synaptic_mesh.engine.golden import semantics_id
@@ -15,7 +15,7 @@ from synaptic_mesh.node.run_directory import read_run
 def run(directory: Path, backend_name: str, as_json: bool) -> int:
     """Verify the run; return OK when every root is reached, PROMISE_FAILED otherwise."""
     record, get_blob = read_run(directory)
-    backend = open_cached_backend(backend_name)
+    backend = open_cached_foreign_backend(backend_name)
     terminal = console(as_json)
     columns = (TextColumn("outer step"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=terminal) as progress:

@@ -20,7 +20,7 @@ from synaptic_mesh.collab.evaluate import FEATURES, TARGET, Metrics, evaluate, m
 from synaptic_mesh.collab.state import State, decode_state_untrusted, encode_state, initial_state, state_ref, state_root
 from synaptic_mesh.collab.tensors import decode_finite_untrusted, decode_tensors_untrusted
 from synaptic_mesh.collab.update import UpdateResult, execute_update
-from synaptic_mesh.engine.backend import Backend, Program
+from synaptic_mesh.engine.backend import Backend, Program, ProgramLost
 from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.limits import arena_bytes
 from synaptic_mesh.engine.serialize import graph_from_bytes_untrusted
@@ -88,17 +88,22 @@ class Executor:
         self, manifest: Manifest, state: BlobRef, root: bytes, assignment: Assignment
     ) -> tuple[UpdateResult, bytes]:
         """Execute one assignment from the state; return the result and its delta blob."""
-        return execute_update(
-            self._program(manifest.step_graph),
-            manifest,
-            assignment,
-            self.state(manifest, state, root),
-            self._optimizer(manifest),
-            self._shard(manifest, manifest.data.shards[assignment.shard]),
+        return begun_again(
+            lambda: execute_update(
+                self._program(manifest.step_graph),
+                manifest,
+                assignment,
+                self.state(manifest, state, root),
+                self._optimizer(manifest),
+                self._shard(manifest, manifest.data.shards[assignment.shard]),
+            )
         )
 
     def aggregate(self, manifest: Manifest, state: BlobRef, root: bytes, included: Included) -> "NextState":
         """Return the state after the outer step, evaluated. Raises StepInvalid when it is not finite."""
+        return begun_again(lambda: self._aggregate(manifest, state, root, included))
+
+    def _aggregate(self, manifest: Manifest, state: BlobRef, root: bytes, included: Included) -> "NextState":
         start = self.state(manifest, state, root)
         deltas: list[dict[str, F32]] = [
             decode_finite_untrusted(manifest.parameters, self.read(delta)) for _, delta in included
@@ -166,6 +171,15 @@ class Executor:
             graph = make_graph()
             program = self._programs.get(key, arena_bytes(graph), lambda: self._backend.compile(graph))
         return program
+
+
+def begun_again(work: Callable[[], V]) -> V:
+    """Return what `work` gives, beginning anew where it lost a program: everything it writes and runs follows from its
+    arguments, so nothing is counted twice. Lost again, it raises."""
+    try:
+        return work()
+    except ProgramLost:
+        return work()
 
 
 class Recent(Generic[K, V]):

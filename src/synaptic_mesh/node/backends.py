@@ -51,28 +51,34 @@ def open_backend(name: str, cache: Path | None = None, *, on_demand: bool = True
 
 
 def open_foreign_backend(
-    name: str, cache: Path | None = None, say: Callable[[str], None] = lambda _: None, native_after_ms: int = 1_000
+    name: str,
+    cache: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    native_after_ms: int = 1_000,
+    *,
+    on_demand: bool = False,
 ) -> Backend:
     """Return the backend for graphs from others, qualified on this machine: machine code made from them never runs in
     this process. "native" is WebAssembly at once and machine code in worker processes where that pays; "auto" is the
     same where it can be had, and else WebAssembly. `say` is told what becomes of such processes; `native_after_ms`: how
-    long a graph runs in WebAssembly before it gets one.
+    long a graph runs in WebAssembly before it gets one; `on_demand`: as in `open_backend`.
 
     Raises as `open_backend` does, and LocalError for "native" on a system without such processes.
     """
     if name not in (NATIVE, AUTO):
-        return open_backend(name, cache, on_demand=False)
+        return open_backend(name, cache, on_demand=on_demand)
     if not is_isolation_supported() or not is_installed(NATIVE):
         if name == NATIVE:
             raise LocalError(
                 "backend 'native' needs llvmlite (pip install llvmlite), and Linux for graphs from others: "
                 "choose auto or wasm"
             )
-        return open_backend("wasm", cache, on_demand=False)
+        return open_backend("wasm", cache, on_demand=on_demand)
     from synaptic_mesh.workers.isolated import IsolatedBackend, MoveRule
     from synaptic_mesh.workers.wasm_runtime import open_wasm_backend
 
-    return IsolatedBackend(open_wasm_backend(cache), cache, MoveRule(after_s=native_after_ms / 1_000), say)
+    wasm = open_wasm_backend(cache, on_demand=on_demand)
+    return IsolatedBackend(wasm, cache, MoveRule(after_s=native_after_ms / 1_000), say)
 
 
 def qualified_reference() -> ReferenceBackend:

@@ -4,6 +4,11 @@ wasm_runtime        compiles graphs to WebAssembly and runs them in wasmtime; ex
 wasm_engine         wasmtime's settings, and its pool for many instances
 native_runtime      compiles graphs with LLVM to machine code, where llvmlite is installed; exact on the same condition
 switching           starts in wasmtime and goes on in machine code once that is compiled
+isolated            strangers' graphs: WebAssembly at once, and a worker process of their own when that pays
+native_process      a node's side of a worker process: start, ask, limit, end
+native_child        the worker process: golden vectors, confinement, LLVM, requests
+native_messages     what the two say, and where everything lies in the memory they share
+confinement         what a worker process gives up
 pool                the threads of this process that help with large kernels
 program_cache       generated and precompiled modules on disk, checked before use, rebuilt when damaged
 float_environment   rounding to nearest and subnormals kept, on the thread that executes

@@ -27,7 +27,7 @@ from synaptic_mesh.collab.messages import (
 )
 from synaptic_mesh.collab.strategy import Honest, Strategy
 from synaptic_mesh.collab.update import UpdateResult
-from synaptic_mesh.engine.backend import Backend, ProgramLost, StepInvalid
+from synaptic_mesh.engine.backend import Backend, StepInvalid
 
 UPDATES_REMEMBERED_MAX = 64
 """Results of executed updates kept, each with its delta: an outer step's worth for most jobs."""
@@ -51,13 +51,9 @@ class ComputeShell:
         self._updates: dict[bytes, tuple[UpdateResult, bytes]] = {}
 
     def execute(self, key: bytes, task: Task) -> Computed | Failed:
-        """Return what the task gives. A failure of this machine, or a damaged local blob, is Failed: ask again. A
-        worker process that was lost costs its work: the task begins again, and that graph is in WebAssembly now."""
+        """Return what the task gives. A failure of this machine, or a damaged local blob, is Failed: ask again."""
         try:
-            try:
-                return Computed(key, self._carry_out(task))
-            except ProgramLost:
-                return Computed(key, self._carry_out(task))
+            return Computed(key, self._carry_out(task))
         except (PeerError, ResourceError, LocalError) as error:
             return Failed(key, str(error))
         except MemoryError:
