@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from random import Random
 
 import numpy as np
@@ -15,9 +16,11 @@ from synaptic_mesh.engine.functions.elementwise import cos, erf, round_even, sin
 from synaptic_mesh.engine.functions.indexing import gather_last, scatter_add_last
 from synaptic_mesh.engine.functions.movement import concat, place
 from synaptic_mesh.engine.functions.order import cumsum, top_k_indices
+from synaptic_mesh.engine.functions.scan import scan
 from synaptic_mesh.engine.geometry import ConvGeometry, Stride
 from synaptic_mesh.engine.golden_inputs import awkward_values
 from synaptic_mesh.engine.ir import DType, Graph, Op, Shape
+from synaptic_mesh.engine.limits import executions
 from synaptic_mesh.engine.reference import ReferenceBackend
 from synaptic_mesh.engine.support import MISSING, feature
 from synaptic_mesh.engine.trace import (
@@ -40,8 +43,11 @@ from synaptic_mesh.engine.trace import (
     tanh,
     where,
 )
+from synaptic_mesh.engine.unroll import unrolled
 
 SIZE_MAX = 6000
+WRITTEN_OUT_MAX = 2000
+"""Most operations of a graph whose scans are written out and compared."""
 EXTENTS = (0, 1, 1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 31, 33, 65)
 SPECIAL = awkward_values()
 UNARY = (abs, exp, log, tanh, sigmoid, sqrt, floor, stop_gradient, erf, sin, cos, round_even, lambda x: -x)
@@ -68,17 +74,19 @@ class Grower:
         self.builder = Builder()
         self.values: dict[str, Array] = {}
         self.pool: list[Tensor] = []
+        self.moves: list[Callable[[], Tensor | None]] = []
 
     def grow(self, steps: int) -> Graph:
         for _ in range(self.random.randint(1, 3)):
             self.input(self.shape(), self.random.choice((DType.F32, DType.F32, DType.F32, DType.I32, DType.U32)))
-        moves = [
+        self.moves = [
             *(self.unary, self.binary, self.binary, self.move, self.move, self.reduce, self.contract, self.index),
             *(self.bits, self.cut, self.place, self.join, self.order),
             *([] if Op.CONV.value in self.left_out else [self.convolve]),
+            *([] if Op.SCAN.value in self.left_out else [self.repeat]),
         ]
         while len(self.pool) < steps:
-            tensor = self.random.choice(moves)()
+            tensor = self.random.choice(self.moves)()
             if tensor is not None and math.prod(tensor.shape) <= SIZE_MAX:
                 self.pool.append(tensor)
         return self.finish()
@@ -283,6 +291,56 @@ class Grower:
         lines = (*x.shape[:-1], count if x.shape[-1] else 0)
         return gather_last(x, self.input(lines, DType.I32, x.shape[-1] + bad))
 
+    def repeat(self) -> Tensor | None:
+        """A scan whose step is grown like the graph around it; its results have one dtype, mostly f32."""
+        if self.builder.open is not None and self.random.random() < 0.7:
+            return None
+        dtype = self.random.choice((DType.F32, DType.F32, DType.F32, DType.I32))
+        length = self.random.choice((1, 2, 3, 5, 9))
+        shapes = [self.shape(self.random.randint(0, 2)) for _ in range(self.random.randint(1, 2))]
+        sequences = {f"x{i}": self.sequence(length, self.shape(self.random.randint(0, 2))) for i in range(2)}
+        states = {f"s{i}": self.like(shape, dtype) for i, shape in enumerate(shapes)}
+        around = self.pool
+
+        def step(before: dict[str, Tensor], slices: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+            self.pool = [*self.random.sample(around, min(2, len(around))), *before.values(), *slices.values()]
+            for _ in range(self.random.randint(1, 6)):
+                tensor = self.random.choice(self.moves)()
+                if tensor is not None and math.prod(tensor.shape) <= SIZE_MAX:
+                    self.pool.append(tensor)
+            after = {name: self.next_state(x) for name, x in before.items()}
+            outs = {f"y{i}": self.pick(dtype) for i in range(self.random.randint(0, 2))}
+            return after, {name: x for name, x in outs.items() if length * math.prod(x.shape) <= SIZE_MAX}
+
+        try:
+            done = scan(step, states, sequences, reverse=self.random.random() < 0.3, unroll=False)
+        finally:
+            self.pool = around
+        results = [*done.states.values(), *done.outputs.values()]
+        self.pool += results[1:]
+        return results[0]
+
+    def sequence(self, length: int, shape: Shape) -> Tensor:
+        fits = [t for t in self.pool if t.shape[:1] == (length,)]
+        whole = (length, *shape)
+        return (
+            self.random.choice(fits)
+            if fits
+            else self.input(whole if math.prod(whole) <= SIZE_MAX else (length,), DType.F32)
+        )
+
+    def like(self, shape: Shape, dtype: DType) -> Tensor:
+        fits = [t for t in self.pool if t.dtype is dtype and t.shape == shape]
+        return self.random.choice(fits) if fits else self.input(shape, dtype)
+
+    def next_state(self, before: Tensor) -> Tensor:
+        """What a step makes of a state: something of its shape, or a mix with the sum of something else."""
+        fits = [t for t in self.pool if t.dtype is before.dtype and t.shape == before.shape]
+        if self.random.random() < 0.6:
+            return self.random.choice(fits)
+        other = self.pick(before.dtype)
+        return self.random.choice(fits) + other.sum().broadcast_to(before.shape)
+
     def finish(self) -> Graph:
         outputs = {f"o{i}": t for i, t in enumerate(self.random.sample(self.pool, min(4, len(self.pool))))}
         outputs["last"] = self.pool[-1]
@@ -338,6 +396,9 @@ def differences(seeds: range, steps: int, backends: list[Backend]) -> tuple[list
             continue
         seen.update(node.op.value for node in graph.nodes)
         expected = outcome(reference, graph, grower.values)
+        if Op.SCAN in {node.op for node in graph.nodes} and executions(graph) < WRITTEN_OUT_MAX:
+            found = outcome(reference, unrolled(graph), grower.values)
+            wrong += [f"seed {seed}, written out, {line}" for line in differing_steps(expected, found)][:1]
         seen["invalid" if expected[-1] == "invalid" else "valid"] += 1
         for number, backend in enumerate(backends):
             found = outcome(backend, graph, grower.values)

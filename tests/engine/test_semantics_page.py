@@ -13,6 +13,7 @@ from synaptic_mesh.engine.functions.elementwise import cos, sin, threefry
 from synaptic_mesh.engine.functions.indexing import gather_last, scatter_add_last
 from synaptic_mesh.engine.functions.movement import concat, pad, place
 from synaptic_mesh.engine.functions.order import cumsum, top_k_indices
+from synaptic_mesh.engine.functions.scan import scan
 from synaptic_mesh.engine.geometry import ConvGeometry, Stride
 from synaptic_mesh.engine.golden_inputs import AWKWARD_BITS, INTEGERS
 from synaptic_mesh.engine.initializers import random_u32, uniform
@@ -105,6 +106,7 @@ OTHER = {
     Op.SHIFT_RIGHT: "shift_right_u32",
     Op.BITCAST: "bitcast_from_f32",
     Op.THREEFRY: "threefry",
+    Op.SCAN: "scan",
 }
 MOVES = {Op.INPUT, Op.CONSTANT, Op.BROADCAST, Op.RESHAPE, Op.TRANSPOSE, Op.CONCAT}
 
@@ -381,3 +383,25 @@ def test_movement():
         return v.builder.add(Op.BROADCAST, [v], (2, 3, 4, 5), DType.F32, Attributes(axes=(0, 1, 2)))
 
     assert_same_bits(run(broadcast, v=x), [[[[v] * 5 for v in row] for row in plane] for plane in x])
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_scan(reverse):
+    x, w, start = uniform(0, "page/x", (6, 3), 2.0), uniform(0, "page/w", (3,), 2.0), NEAR[:3].copy()
+
+    def step(states, slices):
+        after = states["s"] * slices["w"] + slices["x"]
+        return {"s": after}, {"a": after * slices["x"], "b": states["s"]}
+
+    def build(x, w, start):
+        sequences = {"x": x, "w": w.broadcast_to((6, 3))}
+        done = scan(step, {"s": start}, sequences, reverse=reverse, unroll=False)
+        parts = [done.states["s"], done.outputs["a"], done.outputs["b"]]
+        return concat([part.reshape(part.node.size) for part in parts])
+
+    def body(states, slices, _):
+        after = states[0] * slices[1] + slices[0]
+        return [after], [after * slices[0], states[0]]
+
+    expected = LAW["scan"](body, 6, reverse, [start], [x, np.broadcast_to(w, (6, 3))], [])
+    assert_same_bits(run(build, x=x, w=w, start=start), expected)

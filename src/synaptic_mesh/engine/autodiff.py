@@ -1,17 +1,21 @@
 """Reverse mode: gradients are more nodes of the same graph.
 
 Gradients of a tensor with several users are added up as `contributions` says. Only tensors on a path from `wrt` to the
-loss get gradient nodes. Operations without a row in `pullbacks` (integers, comparisons, rounding, ONE_HOT) and tensors
-marked by `stop_gradient` end a path.
+loss get gradient nodes. Another SCAN goes back through a SCAN (`differentiate_scan`). Other operations without a row in
+`pullbacks` (integers, comparisons, rounding, ONE_HOT) and tensors marked by `stop_gradient` end a path.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.contributions import Contribution, shared_factors, total_gradient
+from synaptic_mesh.engine.differentiate_scan import scan_contributions
 from synaptic_mesh.engine.ir import DType, Op
 from synaptic_mesh.engine.pullbacks.table import PULLBACKS
 from synaptic_mesh.engine.trace import Builder, Tensor
+
+SEED = 1 << 62
+"""Stands for the user of a tensor that is differentiated: after every node."""
 
 
 def value_and_grad(
@@ -41,25 +45,58 @@ def gradients(loss: Tensor, wrt: Sequence[Tensor]) -> list[Tensor]:
         if tensor.dtype is not DType.F32 or tensor.builder is not loss.builder:
             raise LocalError(f"cannot differentiate with respect to {tensor!r}: it must be f32, of the loss's trace")
     builder = loss.builder
-    active = _active(builder, loss.index, {tensor.index for tensor in wrt})
-    shared = shared_factors(builder, loss.index, active)
-    uses: dict[int, list[Contribution]] = {loss.index: [Contribution(loss.index, 0, builder.constant(1.0))]}
-    total: dict[int, Tensor] = {}
-    for index in range(loss.index, -1, -1):
-        if index in active and index in uses:
-            total[index] = total_gradient(Tensor(builder, index), uses.pop(index))
-            for operand, contribution in _pull(builder, index, total[index], active, shared):
-                uses.setdefault(operand, []).append(contribution)
-    return [total[t.index] if t.index in total else builder.constant(0.0, t.shape) for t in wrt]
+    active = depending(builder, loss.index, {tensor.index for tensor in wrt})
+    back = Reverse(builder, loss.index, active)
+    back.run([(loss, builder.constant(1.0))])
+    return [back.total[t.index] if t.index in back.total else builder.constant(0.0, t.shape) for t in wrt]
 
 
-def _active(builder: Builder, last: int, wrt: set[int]) -> set[int]:
+class Reverse:
+    """One way back through a graph, from node `last`. What reaches the nodes of `kept` is not added up: `uses` holds it
+    afterwards, and contributions that rule 3 of `contributions` may join are not built there."""
+
+    def __init__(self, builder: Builder, last: int, active: set[int], kept: frozenset[int] = frozenset()) -> None:
+        self.builder = builder
+        self.last = last
+        self.active = active
+        self.kept = kept
+        self.uses: dict[int, list[Contribution]] = {}
+        self.total: dict[int, Tensor] = {}
+
+    def run(self, seeds: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Go back from tensors and their gradients, which count as uses after all others, in this order."""
+        builder, active = self.builder, self.active
+        shared = shared_factors(builder, self.last, active, self.kept)
+        for position, (tensor, gradient) in enumerate(seeds):
+            self.uses.setdefault(tensor.index, []).append(Contribution(SEED, position, gradient))
+        for index in range(self.last, -1, -1):
+            if index in active and index in self.uses and index not in self.kept:
+                found: Iterable[tuple[int, Contribution]]
+                if builder.nodes[index].op is Op.SCAN:
+                    found = scan_contributions(builder, index, self.uses.pop(index), active, depending, back_through)
+                else:
+                    self.total[index] = total_gradient(Tensor(builder, index), self.uses.pop(index))
+                    found = _pull(builder, index, self.total[index], active, shared)
+                for operand, contribution in found:
+                    self.uses.setdefault(operand, []).append(contribution)
+
+
+def back_through(
+    builder: Builder, seeds: Sequence[tuple[Tensor, Tensor]], active: set[int], kept: frozenset[int]
+) -> tuple[dict[int, Tensor], dict[int, list[Contribution]]]:
+    """Go back from several tensors at once; return the gradients and the uses of `kept`, by node."""
+    back = Reverse(builder, max(tensor.index for tensor, _ in seeds), active, kept)
+    back.run(seeds)
+    return back.total, back.uses
+
+
+def depending(builder: Builder, last: int, wrt: set[int]) -> set[int]:
     """Return the nodes up to `last` that depend on `wrt` differentiably."""
     active: set[int] = set()
     for index, node in enumerate(builder.nodes[: last + 1]):
         if index in wrt:
             active.add(index)
-        elif index in builder.stopped or node.op not in PULLBACKS:
+        elif index in builder.stopped or (node.op not in PULLBACKS and node.op is not Op.SCAN):
             continue
         elif any(i in active for i in node.inputs):
             active.add(index)

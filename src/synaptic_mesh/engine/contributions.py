@@ -27,9 +27,9 @@ class Contribution(NamedTuple):
     build: Callable[[], Tensor] | None = None
 
 
-def shared_factors(builder: Builder, last: int, active: set[int]) -> set[int]:
-    """Return the active matrices that rule 3 may concern: two or more active uses up to node `last`, all of them as the
-    right operand of rank-2 products with the same transpose flags."""
+def shared_factors(builder: Builder, last: int, active: set[int], lone: frozenset[int] = frozenset()) -> set[int]:
+    """Return the active matrices that rule 3 may concern: two or more active uses up to node `last`, one for those in
+    `lone`, all of them as the right operand of rank-2 products with the same transpose flags."""
     users: dict[int, list[Node]] = {}
     barred: set[int] = set()
     for index in range(last + 1):
@@ -42,7 +42,7 @@ def shared_factors(builder: Builder, last: int, active: set[int]) -> set[int]:
     return {
         operand
         for operand, nodes in users.items()
-        if operand in active and operand not in barred and len(nodes) > 1
+        if operand in active and operand not in barred and (len(nodes) > 1 or operand in lone)
         if len({node.attributes for node in nodes}) == 1
     }
 

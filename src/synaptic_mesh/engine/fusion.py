@@ -59,6 +59,7 @@ class KernelKind(enum.Enum):
     SCATTER_ADD = "scatter_add"
     GATHER_LAST = "gather_last"
     SCATTER_ADD_LAST = "scatter_add_last"
+    SCAN = "scan"
 
 
 CHECKS_STORES = frozenset({KernelKind.FUSED, KernelKind.ROWS})

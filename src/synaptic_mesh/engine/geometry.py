@@ -8,6 +8,7 @@ from typing import NamedTuple, Self
 from synaptic_mesh.engine.ir import Node, Shape
 
 CONV_INTEGERS = 9
+SCAN_INTEGERS = 4
 
 
 class Stride(NamedTuple):
@@ -54,6 +55,26 @@ class ConvGeometry(NamedTuple):
         if outputs == 0 or taps == 0:
             return 0
         return (outputs - 1) * self.steps[axis] + (taps - 1) * self.kernel_steps[axis] + 1
+
+
+class ScanGeometry(NamedTuple):
+    """SCAN: `length` steps; the first `states` operands are carried from step to step, the next `sequences` are cut
+    along their first axis; reverse is 1 when step i sees position length - 1 - i. axes = the fields in this order."""
+
+    length: int
+    states: int
+    sequences: int
+    reverse: int
+
+    @classmethod
+    def of(cls, node: Node) -> Self:
+        """Of a SCAN with SCAN_INTEGERS integers."""
+        return cls(*node.attributes.axes)
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """The attribute."""
+        return tuple(self)
 
 
 def shift_count(node: Node) -> int:

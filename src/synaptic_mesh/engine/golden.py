@@ -22,6 +22,7 @@ from synaptic_mesh.engine.golden_digests import DIGESTS
 from synaptic_mesh.engine.golden_operations import OPERATIONS
 from synaptic_mesh.engine.ir import Op
 from synaptic_mesh.engine.reference import ReferenceBackend
+from synaptic_mesh.engine.scan_body import all_nodes
 from synaptic_mesh.engine.serialize import graph_digest
 from synaptic_mesh.engine.support import missing_features
 
@@ -95,6 +96,6 @@ def format_operations() -> str:
     lines = ['"""Written by golden.format_operations(): the operations in each golden case. Not edited by hand."""', ""]
     lines.append("OPERATIONS = {")
     for case in cases():
-        held = sorted({node.op.value for node in case.graph.nodes})
+        held = sorted({node.op.value for node in all_nodes(case.graph)})
         lines.append(f'    "{case.name}": ({"".join(f"{chr(34)}{op}{chr(34)}, " for op in held).rstrip()}),')
     return "\n".join([*lines, "}", ""])

@@ -34,4 +34,10 @@ def _training() -> Builders:
     return training_cases()
 
 
-FAMILIES: tuple[Callable[[], Builders], ...] = (primitive_cases, _breadth, _training)
+def _loops() -> Builders:
+    from synaptic_mesh.engine.golden_loops import loop_cases  # recurrences, losses and optimizers
+
+    return loop_cases()
+
+
+FAMILIES: tuple[Callable[[], Builders], ...] = (primitive_cases, _breadth, _training, _loops)

@@ -23,6 +23,11 @@ The law, checked by `verify.verify` between passes and at every border:
  7. Constants are u32 bit patterns, little-endian: one (a splat) or one per element; f32 NaN only as 0x7fc00000.
  8. Extents are >= 0 and bounded by ELEMENTS_MAX, ranks by RANK_MAX. Zero extents are legal everywhere but on ARGMAX's
     axis.
+ 9. SCAN holds a graph of its own, its body, and runs it `length` times (`scan_body` has its names and bounds). The
+    body is lawful, checks no output and has no dense constants. Its operands are the states before the first step,
+    then the sequences, which have the steps as their first axis, then what is the same in every step. The node's tensor
+    is (n,): the states after the last step, then each output of all steps, one behind the other, each row-major; they
+    all have one dtype.
 """
 
 import enum
@@ -112,10 +117,13 @@ class Op(enum.Enum):
     SCATTER_ADD = "scatter_add"
     GATHER_LAST = "gather_last"
     SCATTER_ADD_LAST = "scatter_add_last"
+    # repetition
+    SCAN = "scan"
 
 
 CHECKED_INDEX = frozenset({Op.ONE_HOT, Op.GATHER, Op.SCATTER_ADD, Op.GATHER_LAST, Op.SCATTER_ADD_LAST})
-"""Operations that run even where nothing uses them: a bad index makes the step invalid (law 6)."""
+"""Operations that run even where nothing uses them: a bad index makes the step invalid (law 6). So does a SCAN whose
+body holds one."""
 
 
 class Attributes(Record):
@@ -125,11 +133,11 @@ class Attributes(Record):
     """INPUT: the input's name."""
     bits: bytes = b""
     """CONSTANT: little-endian u32 patterns, one (splat) or one per element, row-major. PAD: the pattern of the fill.
-    THREEFRY: the key, two patterns."""
+    THREEFRY: the key, two patterns. SCAN: the canonical bytes of the body."""
     axes: tuple[int, ...] = ()
     """BROADCAST: output axis of each operand axis, ascending. TRANSPOSE: operand axis of each output axis (as in
     numpy). REDUCE_*, ARGMAX: the one axis that disappears. CONCAT, CUMSUM, TOP_K: the one axis.
-    SLICE, PAD, CONV, SHIFT_*: other integers, see `geometry`."""
+    SLICE, PAD, CONV, SHIFT_*, SCAN: other integers, see `geometry`."""
     transpose_left: bool = False
     """MATMUL: the left operand is stored (k, m) and used as (m, k)."""
     transpose_right: bool = False

@@ -1,6 +1,7 @@
 """What a graph may cost: integer formulas over static shapes, evaluated before anything is compiled or run.
 
-Graphs have no loops and no data-dependent shapes, so these numbers bound every execution and no metering is needed.
+Graphs have no data-dependent shapes, and a SCAN says how often its body runs, so these numbers bound every execution
+and no metering is needed. A body counts once for memory and size, and as often as it runs for work.
 """
 
 import math
@@ -8,8 +9,9 @@ import math
 import msgspec
 
 from synaptic_mesh.base.errors import LocalError
-from synaptic_mesh.engine.geometry import conv_field_elements
+from synaptic_mesh.engine.geometry import ScanGeometry, conv_field_elements
 from synaptic_mesh.engine.ir import Graph, Node, Op
+from synaptic_mesh.engine.scan_body import all_nodes, scan_body
 
 POLYNOMIAL_FLOPS = 32
 LONG_POLYNOMIAL_FLOPS = 64
@@ -32,6 +34,8 @@ class Limits(msgspec.Struct, frozen=True):
     arena_bytes_max: int = 1 << 30
     flops_max: int = 1 << 40
     """Per step. A job's own budget is lower."""
+    executions_max: int = 1 << 22
+    """Operations that one step executes, a body's as often as it runs: bounds what calling small kernels costs."""
 
 
 LIMITS = Limits()
@@ -39,10 +43,12 @@ LIMITS = Limits()
 
 def admit(graph: Graph, limits: Limits = LIMITS) -> None:
     """Raise LocalError naming the figure that is over its limit; a verified graph is expected."""
-    operations = sum(node.op not in (Op.INPUT, Op.CONSTANT) for node in graph.nodes)
+    nodes = list(all_nodes(graph))
+    operations = sum(_is_operation(node) for node in nodes)
     figures = (
         ("operations", operations, limits.operations_max),
-        ("nodes", len(graph.nodes), limits.nodes_max),
+        ("nodes", len(nodes), limits.nodes_max),
+        ("executions of operations", executions(graph), limits.executions_max),
         ("arena bytes", arena_bytes(graph), limits.arena_bytes_max),
         ("FLOPs", flops(graph), limits.flops_max),
     )
@@ -52,15 +58,27 @@ def admit(graph: Graph, limits: Limits = LIMITS) -> None:
 
 
 def arena_bytes(graph: Graph) -> int:
-    """Return an upper bound of a program's memory: every tensor but splats in its own place, padded to 64 bytes, and
-    each convolution's input once more, padded and dilated."""
+    """Return an upper bound of a program's memory: every tensor but splats in its own place, padded to 64 bytes, each
+    convolution's input once more, padded and dilated, and every body's tensors once."""
     tensors = sum(_padded(node.size) for node in graph.nodes if not node.is_splat)
-    return tensors + sum(_padded(_field_elements(graph, node)) for node in graph.nodes if node.op is Op.CONV)
+    tensors += sum(_padded(_field_elements(graph, node)) for node in graph.nodes if node.op is Op.CONV)
+    return tensors + sum(arena_bytes(scan_body(node)) for node in graph.nodes if node.op is Op.SCAN)
 
 
 def flops(graph: Graph) -> int:
     """Return the arithmetic operations of one execution; moved and selected elements count as one each."""
     return sum(_node_flops(graph, node) for node in graph.nodes)
+
+
+def executions(graph: Graph) -> int:
+    """Return how many operations one execution of the graph executes."""
+    total = sum(_is_operation(node) for node in graph.nodes)
+    scans = [node for node in graph.nodes if node.op is Op.SCAN]
+    return total + sum(ScanGeometry.of(node).length * executions(scan_body(node)) for node in scans)
+
+
+def _is_operation(node: Node) -> bool:
+    return node.op not in (Op.INPUT, Op.CONSTANT)
 
 
 def _padded(elements: int) -> int:
@@ -81,6 +99,8 @@ def _node_flops(graph: Graph, node: Node) -> int:
             return 2 * node.size * operands[0].shape[-2 if node.attributes.transpose_left else -1]
         case Op.CONV:
             return 2 * node.size * math.prod(operands[1].shape[1:]) + _field_elements(graph, node)
+        case Op.SCAN:
+            return ScanGeometry.of(node).length * flops(scan_body(node)) + node.size
         case Op.TOP_K:  # one pass over the axis for each element chosen
             return operands[0].size * max(node.shape[node.attributes.axes[0]], 1)
     if node.op in CHARGES:

@@ -11,6 +11,9 @@
 5. The reverse of 4 for a matrix that several thin products use transposed, as in the gradient of a recurrence: one
    TRANSPOSE serves them all, and a backend writes it out once instead of reading columns each time.
 
+6. A SCAN does not keep of its steps what nothing outside uses, and its body is simplified by these rewrites. A fixed
+   matrix whose only uses in it are those of 5 is turned outside, once for all steps.
+
 A manifest hashes the graph before these passes.
 """
 
@@ -20,7 +23,9 @@ from collections.abc import Callable
 import msgspec
 
 from synaptic_mesh.engine.geometry import Stride
-from synaptic_mesh.engine.ir import CHECKED_INDEX, Attributes, Graph, Node, Op
+from synaptic_mesh.engine.ir import Attributes, Graph, Node, Op
+from synaptic_mesh.engine.scan_body import checks_index
+from synaptic_mesh.engine.scan_passes import simplify_scans
 from synaptic_mesh.engine.verify import verify
 
 TURN_USES_MIN = 4
@@ -31,6 +36,8 @@ TURN_ROWS_MAX = 8
 
 def simplify(graph: Graph) -> Graph:
     """Return a verified graph with the same inputs, outputs and bits, by the rewrites above."""
+    if any(node.op is Op.SCAN for node in graph.nodes):
+        graph = simplify_scans(_drop_dead(graph), simplify, is_turned)
     graph = _rebuild(graph, _fold_transposes)
     graph = _rebuild(graph, _Turner(graph).rewrite)
     graph = _rebuild(graph, lambda node, _: node)
@@ -106,6 +113,11 @@ class _Turner:
         return msgspec.structs.replace(node, inputs=(left, self.turned[right]), attributes=flags)
 
 
+def is_turned(uses: list[Node], times: int) -> bool:
+    """True for a matrix whose uses, all as the right operand and `times` as often as written, deserve a turned copy."""
+    return len(uses) * times >= TURN_USES_MIN and all(map(_is_thin, uses))
+
+
 def _is_thin(node: Node) -> bool:
     thin = node.op is Op.MATMUL and len(node.shape) == 2 and node.shape[0] <= TURN_ROWS_MAX
     return thin and node.attributes.transpose_right
@@ -121,7 +133,7 @@ def _drop_dead(graph: Graph) -> Graph:
     alive = set(graph.outputs.values())
     for index in reversed(range(len(graph.nodes))):
         node = graph.nodes[index]
-        if index in alive or node.op is Op.INPUT or node.op in CHECKED_INDEX:
+        if index in alive or node.op is Op.INPUT or checks_index(node):
             alive.add(index)
             alive.update(node.inputs)
     place = {old: new for new, old in enumerate(sorted(alive))}

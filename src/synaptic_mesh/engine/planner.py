@@ -6,9 +6,14 @@ them to the last one that reads them, and share space outside that time. Every b
 A carried input takes its new value *in place* when the kernel that computes it reads the old value at most element by
 element where it writes, and when every other reader can be scheduled before it. Otherwise the new value gets its own
 buffer and is copied at the end.
+
+The body of a SCAN is planned in the same way, but its inputs and what it keeps of every step lie in buffers of the
+graph around it: `Plan.homes`.
 """
 
 import heapq
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from synaptic_mesh.base.errors import LocalError, invariant
@@ -26,6 +31,9 @@ ARENA_BYTES_MAX = (1 << 30) + (64 << 20)
 """The admission limit plus what the packed matrix product needs beside it."""
 
 
+NO_HOMES: Mapping[int, str] = MappingProxyType({})
+
+
 class Plan(NamedTuple):
     """Where everything lies and in which order it is computed. Offsets and sizes are bytes."""
 
@@ -36,11 +44,12 @@ class Plan(NamedTuple):
     constants: tuple[int, ...]  # CONSTANT nodes stored as data
     workspace: int  # offset of the scratch memory of matrix products
     arena_bytes: int
+    homes: Mapping[int, str] = NO_HOMES  # of a body: buffer name -> the input or output whose place it has
 
 
-def make_plan(graph: Graph, kernels: list[Kernel], views: Views, workspace_bytes: int) -> Plan:
+def make_plan(graph: Graph, kernels: list[Kernel], views: Views, workspace_bytes: int, is_body: bool = False) -> Plan:
     """Return the plan. Raises LocalError when the arena would not fit."""
-    planner = _Planner(graph, kernels, views)
+    planner = _Planner(graph, kernels, views, is_body)
     planner.choose_in_place()
     order = planner.schedule()
     invariant(order is not None, "the kernels depend on each other in a circle")
@@ -48,8 +57,9 @@ def make_plan(graph: Graph, kernels: list[Kernel], views: Views, workspace_bytes
 
 
 class _Planner:
-    def __init__(self, graph: Graph, kernels: list[Kernel], views: Views) -> None:
+    def __init__(self, graph: Graph, kernels: list[Kernel], views: Views, is_body: bool) -> None:
         self.graph = graph
+        self.is_body = is_body
         self.kernels = kernels
         self.views = views
         self.writer = {buffer: at for at, kernel in enumerate(kernels) for _, buffer in kernel.stores}
@@ -118,10 +128,12 @@ class _Planner:
 
     def place(self, order: list[int], workspace_bytes: int) -> Plan:
         """Assign offsets: what stays first, then temporaries by falling size into the first gap that is free."""
-        offsets, constants, top = self._place_kept()
+        homes = self._homes() if self.is_body else {}
+        offsets, constants, top = self._place_kept(homes)
         step_of = {at: step for step, at in enumerate(order)}
         placed: list[tuple[int, int, int, int]] = []  # (first step, last step, offset, end)
-        temporaries = [buffer for buffer in self.writer if buffer not in offsets and buffer not in self.in_place]
+        elsewhere = offsets.keys() | homes.keys() | self.in_place.keys()
+        temporaries = [buffer for buffer in self.writer if buffer not in elsewhere]
         bottom = top
         for buffer in sorted(temporaries, key=lambda b: (-self._bytes(b), b)):
             first = step_of[self.writer[buffer]]
@@ -138,17 +150,28 @@ class _Planner:
             placed.append((first, last, at, at + size))
             top = max(top, at + size)
         for buffer, source in self.in_place.items():
-            offsets[buffer] = offsets[source]
+            if source in offsets:
+                offsets[buffer] = offsets[source]
         workspace = top
         arena = workspace + _lines(workspace_bytes) + TAIL_BYTES
         if arena > ARENA_BYTES_MAX:
             raise LocalError(f"the graph needs {arena} bytes of memory, the limit is {ARENA_BYTES_MAX}")
         copies = self._copies_last()
         kernels = tuple(self.kernels[at] for at in order)
-        return Plan(kernels, offsets, self.output_buffers, copies, constants, workspace, arena)
+        return Plan(kernels, offsets, self.output_buffers, copies, constants, workspace, arena, homes)
 
-    def _place_kept(self) -> tuple[dict[int, int], tuple[int, ...], int]:
-        """Place inputs, outputs and the constants that some kernel reads."""
+    def _homes(self) -> dict[int, str]:
+        """Return which buffers of a body are its inputs, or what it keeps of a step. An output that is a state as well,
+        or another output, is copied at the end of the step."""
+        homes = {index: name for name, index in self.graph.inputs.items()}
+        homes |= {buffer: homes[source] for buffer, source in self.in_place.items()}
+        for name, buffer in sorted(self.output_buffers.items()):
+            if name not in self.graph.inputs:
+                homes.setdefault(buffer, name)
+        return homes
+
+    def _place_kept(self, homes: dict[int, str]) -> tuple[dict[int, int], tuple[int, ...], int]:
+        """Place inputs, outputs and the constants that some kernel reads, but for what has a home."""
         constants = tuple(
             b for b in sorted(self.readers) if b not in self.writer and b >= 0 and self._op(b) is Op.CONSTANT
         )
@@ -157,8 +180,9 @@ class _Planner:
         offsets: dict[int, int] = {}
         top = HEADER_BYTES
         for buffer in (*constants, *inputs, *outputs):
-            offsets[buffer] = top
-            top += self._bytes(buffer)
+            if buffer not in homes:
+                offsets[buffer] = top
+                top += self._bytes(buffer)
         return offsets, constants, top
 
     def _copies_last(self) -> tuple[tuple[int, int], ...]:

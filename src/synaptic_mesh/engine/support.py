@@ -2,6 +2,7 @@
 
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.ir import Graph, Node, Op
+from synaptic_mesh.engine.scan_body import all_nodes
 
 BATCHED_MATMUL = "matmul/batched"
 MISSING: dict[str, frozenset[str]] = {"wasm": frozenset(), "native": frozenset()}
@@ -16,7 +17,7 @@ def feature(node: Node) -> str:
 def missing_features(graph: Graph, backend: str) -> list[str]:
     """Return, sorted, what a backend lacks for `graph`; `backend` names one or several of MISSING."""
     lacks = frozenset[str]().union(*(features for name, features in MISSING.items() if name in backend))
-    return sorted({feature(node) for node in graph.nodes} & lacks)
+    return sorted({feature(node) for node in all_nodes(graph)} & lacks)
 
 
 def refuse_missing(graph: Graph, backend: str) -> None:

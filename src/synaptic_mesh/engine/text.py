@@ -2,11 +2,17 @@
 
 from synaptic_mesh.engine.ir import Graph, Node, Op
 from synaptic_mesh.engine.rules.table import RULES
+from synaptic_mesh.engine.scan_body import scan_body
 
 
 def format_graph(graph: Graph) -> str:
-    """Return the graph as text, one node a line: `%3 = matmul(%0, %2) transpose_right : f32 (32, 10)`."""
-    lines = [f"%{index} = {_format_node(node)}" for index, node in enumerate(graph.nodes)]
+    """Return the graph as text, one node a line: `%3 = matmul(%0, %2) transpose_right : f32 (32, 10)`.
+    The body of a SCAN follows it, indented."""
+    lines = []
+    for index, node in enumerate(graph.nodes):
+        lines.append(f"%{index} = {_format_node(node)}")
+        if node.op is Op.SCAN:
+            lines += ["  " + line for line in format_graph(scan_body(node)).split("\n")]
     carried_from = {target: source for source, target in graph.carried.items()}
     for name, index in graph.outputs.items():
         notes = [f"carried to {carried_from[name]}"] if name in carried_from else []

@@ -68,10 +68,17 @@ def trace(
 class Builder:
     """Grows a graph node by node; every node is verified as it is added."""
 
+    depth = 0
+    """How many steps of a scan, one inside the other, this graph is the body of: see `body_builder`."""
+
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.stopped: set[int] = set()
         """Nodes that `autodiff` takes for constants."""
+        self.bodies: dict[int, Builder] = {}
+        """The traces of SCANs' bodies, by node: they know what is stopped inside."""
+        self.open: Builder | None = None
+        """The body that is being traced within this graph."""
 
     def input(self, name: str, spec: Spec) -> "Tensor":
         """Add an input."""
@@ -95,12 +102,20 @@ class Builder:
         self, op: Op, operands: Sequence["Tensor"], shape: Shape, dtype: DType, attributes: Attributes = NO_ATTRIBUTES
     ) -> "Tensor":
         """Append one node and return its tensor. Raises LocalError when it breaks the law."""
-        if any(operand.builder is not self for operand in operands):
-            raise LocalError(f"{op.value} mixes tensors of two traces: pass every value in as an input")
+        owner = max((operand.builder for operand in operands), key=lambda builder: builder.depth, default=self)
+        if owner is not self and owner.depth > self.depth:
+            return owner.add(op, operands, shape, dtype, attributes)
+        operands = [self.adopt(op, operand) for operand in operands]
         node = Node(op, tuple(operand.index for operand in operands), shape, dtype, attributes)
         verify_node(node, len(self.nodes), self.nodes)
         self.nodes.append(node)
         return Tensor(self, len(self.nodes) - 1)
+
+    def adopt(self, op: Op, operand: "Tensor") -> "Tensor":
+        """Return an operand as a tensor of this graph. Raises LocalError when it belongs to another one."""
+        if operand.builder is not self:
+            raise LocalError(f"{op.value} mixes tensors of two traces: pass every value in as an input")
+        return operand
 
     def finish(
         self,

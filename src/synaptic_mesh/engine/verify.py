@@ -1,8 +1,9 @@
 """Whether a graph is lawful (the law is in `ir`'s docstring)."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
-from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.base.errors import LocalError, PeerError
 from synaptic_mesh.engine.ir import (
     ELEMENTS_MAX,
     NAME_PATTERN,
@@ -14,8 +15,9 @@ from synaptic_mesh.engine.ir import (
     Node,
     Op,
 )
-from synaptic_mesh.engine.rules.rule import OPERANDS_MAX
+from synaptic_mesh.engine.rules.rule import Rule
 from synaptic_mesh.engine.rules.table import RULES
+from synaptic_mesh.engine.scan_body import BODIES_KEPT, decode_body_untrusted
 
 
 def verify(graph: Graph) -> None:
@@ -39,7 +41,7 @@ def _verify_node(node: Node, index: int, nodes: Sequence[Node]) -> None:
     """Raise ValueError for a node that breaks the law. Every traced node passes here several times, so a reason is
     put into words only when there is one."""
     rule = RULES[node.op]
-    _need_arity(node, rule.arity)
+    _need_arity(node, rule)
     for operand in node.inputs:
         if not 0 <= operand < index:
             raise ValueError(f"operands {node.inputs} are not earlier nodes")
@@ -48,6 +50,8 @@ def _verify_node(node: Node, index: int, nodes: Sequence[Node]) -> None:
         for field in Attributes.__struct_fields__:
             if field not in rule.attributes and getattr(node.attributes, field) != getattr(NO_ATTRIBUTES, field):
                 raise ValueError(f"does not use attribute {field}")
+    if node.op is Op.SCAN:
+        _verify_body(node.attributes.bits)
     operands = [nodes[i] for i in node.inputs]
     if operands and operands[0].dtype not in rule.dtypes:
         raise ValueError(f"does not take {operands[0].dtype.value}")
@@ -69,13 +73,28 @@ def _verify_shape(node: Node) -> None:
         raise ValueError(f"shape {shape} is over {ELEMENTS_MAX} elements")
 
 
-def _need_arity(node: Node, arity: int | None) -> None:
+@lru_cache(maxsize=BODIES_KEPT)
+def _verify_body(bits: bytes) -> None:
+    """Raise ValueError unless the bytes are a lawful body; what an operand must be is the rule's."""
+    try:
+        body = decode_body_untrusted(bits)
+        verify(body)
+    except (PeerError, LocalError) as error:
+        raise ValueError(f"body: {error}") from None
+    if body.checked:
+        raise ValueError(f"body: outputs {body.checked} are checked, which is for whole steps")
+    for index, node in enumerate(body.nodes):
+        if node.op is Op.CONSTANT and not node.is_splat:
+            raise ValueError(f"body: node %{index} is a dense constant: make it an operand")
+
+
+def _need_arity(node: Node, rule: Rule) -> None:
     count = len(node.inputs)
-    if arity is None:
-        if not 1 <= count <= OPERANDS_MAX:
-            raise ValueError(f"takes 1 to {OPERANDS_MAX} operands, got {count}")
-    elif count != arity:
-        raise ValueError(f"takes {arity} operands, got {count}")
+    if rule.arity is None:
+        if not 1 <= count <= rule.operands_max:
+            raise ValueError(f"takes 1 to {rule.operands_max} operands, got {count}")
+    elif count != rule.arity:
+        raise ValueError(f"takes {rule.arity} operands, got {count}")
 
 
 def _verify_inputs(graph: Graph) -> None:

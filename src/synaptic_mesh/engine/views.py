@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from synaptic_mesh.engine.geometry import Stride
 from synaptic_mesh.engine.ir import CHECKED_INDEX, Graph, Node, Op, Shape
+from synaptic_mesh.engine.scan_body import checks_index
 
 MOVEMENT = frozenset({Op.BROADCAST, Op.TRANSPOSE, Op.RESHAPE, Op.SLICE})
-NEEDS_DENSE = CHECKED_INDEX | {Op.REDUCE_SUM, Op.REDUCE_MAX, Op.ARGMAX, Op.CUMSUM, Op.TOP_K}
+NEEDS_DENSE = CHECKED_INDEX | {Op.REDUCE_SUM, Op.REDUCE_MAX, Op.ARGMAX, Op.CUMSUM, Op.TOP_K, Op.SCAN}
 NEEDS_MEMORY = frozenset({Op.MATMUL, Op.CONV, Op.PAD, Op.CONCAT})
 """Operations that read any view, but no constant that is only a pattern, and products none that runs backward."""
 
@@ -77,7 +78,7 @@ def reshaped_strides(strides: tuple[int, ...], shape: Shape, new: Shape) -> tupl
 def live_nodes(graph: Graph) -> list[int]:
     """Return, ascending, the nodes that an output or an index check depends on, and every input."""
     live = set(graph.outputs.values())
-    live |= {i for i, node in enumerate(graph.nodes) if node.op in CHECKED_INDEX or node.op is Op.INPUT}
+    live |= {i for i, node in enumerate(graph.nodes) if node.op is Op.INPUT or checks_index(node)}
     for index in reversed(range(len(graph.nodes))):
         if index in live:
             live.update(graph.nodes[index].inputs)

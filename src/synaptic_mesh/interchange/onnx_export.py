@@ -16,6 +16,7 @@ from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.base.errors import LocalError, ResourceError
 from synaptic_mesh.engine.geometry import ConvGeometry, Stride, shift_count
 from synaptic_mesh.engine.ir import DType, Graph, Node, Op
+from synaptic_mesh.engine.unroll import unrolled
 
 OPSET = 18
 IR_VERSION = 9
@@ -84,8 +85,9 @@ class Writer:
 def export_graph(graph: Graph, values: Mapping[str, Array], *, outputs: tuple[str, ...] = ()) -> onnx.ModelProto:
     """Return the model of a graph. `values` fill inputs as initializers; `outputs` default to all of the graph's.
 
-    Raises LocalError naming an operation that ONNX has no form for.
+    A SCAN is written out step by step. Raises LocalError naming an operation that ONNX has no form for.
     """
+    graph = unrolled(graph)
     writer = Writer(graph)
     for index in _needed(graph, outputs):
         node = graph.nodes[index]

@@ -19,6 +19,7 @@ from synaptic_mesh.engine.backend import Trust
 from synaptic_mesh.engine.golden import check_backend
 from synaptic_mesh.engine.ir import Graph, Op
 from synaptic_mesh.engine.limits import admit
+from synaptic_mesh.engine.scan_body import all_nodes
 from synaptic_mesh.engine.serialize import graph_digest
 from synaptic_mesh.engine.verify import verify
 from synaptic_mesh.workers.arena_program import ArenaProgram
@@ -161,7 +162,7 @@ class _Demand(Generic[Code, Running]):
     def meet(self, graph: Graph) -> None:
         """Return once all operations of `graph` have given the right bits here; raises ResourceError when not."""
         with self._lock:
-            new = {node.op for node in graph.nodes} - self._shown
+            new = {node.op for node in all_nodes(graph)} - self._shown
             if new:
                 self.backend.require(check_backend(self, new))
                 self._shown |= new

@@ -1,53 +1,13 @@
-"""Recurrences: a loop over time written out into the graph, and the LSTM and GRU cells over it.
+"""The LSTM and GRU cells over a scan."""
 
-A scan is unrolled while tracing: the graph holds every step, so its gradient, its limits and its order are those of any
-graph. The operation limit bounds the length: an LSTM with its gradient takes about 60 operations a step. Backends share
-one function between kernels of one form, so the code does not grow with the length.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from synaptic_mesh.base.errors import LocalError
-from synaptic_mesh.engine.functions.movement import axis_of, narrow, split, stack
+from synaptic_mesh.engine.functions.movement import split
+from synaptic_mesh.engine.functions.scan import Scanned, Step, Tensors, scan
 from synaptic_mesh.engine.trace import Tensor, sigmoid, tanh
 
-Tensors = dict[str, Tensor]
-Step = Callable[[Tensors, Tensors], tuple[Mapping[str, Tensor], Mapping[str, Tensor]]]
-"""(states, slices of the inputs) -> (new states, outputs of this step)."""
-
-
-class Scanned(NamedTuple):
-    """The states after the last step, and each output stacked along the time axis."""
-
-    states: Tensors
-    outputs: Tensors
-
-
-def scan(
-    step: Step, states: Mapping[str, Tensor], inputs: Mapping[str, Tensor], *, axis: int = 0, reverse: bool = False
-) -> Scanned:
-    """Run `step` once for every index of `axis` of the inputs, whose slices lose that axis; reverse: from the last.
-
-    Outputs are stacked at `axis`, always in the order of the inputs. Raises LocalError when lengths differ or are 0, or
-    when a state changes its shape or dtype.
-    """
-    lengths = {name: x.shape[axis_of(x, axis)] for name, x in inputs.items()}
-    if len(set(lengths.values())) != 1 or 0 in lengths.values():
-        raise LocalError(f"scan needs inputs of one length of at least 1, not {lengths}")
-    length = next(iter(lengths.values()))
-    current: Tensors = dict(states)
-    collected: list[Mapping[str, Tensor]] = []
-    for t in reversed(range(length)) if reverse else range(length):
-        slices = {name: _at(x, axis, t) for name, x in inputs.items()}
-        after, outputs = step(current, slices)
-        _need_same(current, after)
-        current = dict(after)
-        collected.append(outputs)
-    if reverse:
-        collected.reverse()
-    stacked = {name: stack([outputs[name] for outputs in collected], axis) for name in collected[0]}
-    return Scanned(current, stacked)
+__all__ = ["GruWeights", "LstmWeights", "Scanned", "Step", "gru", "lstm", "scan"]
 
 
 class LstmWeights(NamedTuple):
@@ -109,14 +69,3 @@ def gru(x: Tensor, h: Tensor, weights: GruWeights, *, reverse: bool = False) -> 
 
 def _gates(joined: Tensor, count: int) -> Sequence[Tensor]:
     return split(joined, [joined.shape[-1] // count] * count, -1)
-
-
-def _at(x: Tensor, axis: int, t: int) -> Tensor:
-    at = axis_of(x, axis)
-    return narrow(x, at, t, 1).reshape(*x.shape[:at], *x.shape[at + 1 :])
-
-
-def _need_same(before: Tensors, after: Mapping[str, Tensor]) -> None:
-    kinds = [{name: (x.dtype.value, x.shape) for name, x in group.items()} for group in (before, after)]
-    if kinds[0] != kinds[1]:
-        raise LocalError(f"scan states {kinds[0]} became {kinds[1]}")

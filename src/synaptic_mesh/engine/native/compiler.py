@@ -11,6 +11,7 @@ from typing import NamedTuple
 from synaptic_mesh.engine.abi import ASSIST_EXPORT, ENVIRONMENT_CHANGED, INIT_EXPORT, RUN_EXPORT, WORD_OFFSET, Slot
 from synaptic_mesh.engine.fusion import CHECKS_STORES, Kernel, KernelKind, is_strip, matmul_extents
 from synaptic_mesh.engine.ir import Graph
+from synaptic_mesh.engine.loop_plan import Loops
 from synaptic_mesh.engine.lowering import lower
 from synaptic_mesh.engine.native.chain import Chain
 from synaptic_mesh.engine.native.environment import environment_declarations, guarded_entry
@@ -20,6 +21,7 @@ from synaptic_mesh.engine.native.parts import ASSIST_BODY, close_line, job_word,
 from synaptic_mesh.engine.native.product import Product, emit_product
 from synaptic_mesh.engine.native.profile import Profile
 from synaptic_mesh.engine.native.renderer import LlvmBuilder
+from synaptic_mesh.engine.native.scan import Walker, call_line
 from synaptic_mesh.engine.native.values import Value, declarations
 from synaptic_mesh.engine.nest.batches import each_batch, matrix_kernel
 from synaptic_mesh.engine.nest.builder import POINTER
@@ -64,8 +66,9 @@ def compile_native(graph: Graph, profile: Profile, threads: int = 1) -> Compiled
     refuse_missing(graph, "native")
     graph = simplify(graph)
     rows = RowProfile(lanes=profile.lanes)
-    plan = lower(graph, lambda graph, kernel: _workspace_bytes(profile, graph, kernel, threads), rows)
-    compiler = _Compiler(graph, plan, profile, threads)
+    loops = Loops(lambda graph, kernel, loops: _workspace_bytes(profile, graph, kernel, 1, loops), rows)
+    plan = lower(graph, lambda graph, kernel: _workspace_bytes(profile, graph, kernel, threads, loops), rows)
+    compiler = _Compiler(graph, plan, profile, threads, loops)
     text = compiler.build()
     inputs = {name: _slot(graph, index, plan.offsets[index]) for name, index in graph.inputs.items()}
     outputs = {
@@ -74,14 +77,16 @@ def compile_native(graph: Graph, profile: Profile, threads: int = 1) -> Compiled
     return CompiledNative(graph, text, inputs, outputs, plan.arena_bytes, plan, threads if compiler.jobs else 1)
 
 
-def _workspace_bytes(profile: Profile, graph: Graph, kernel: Kernel, threads: int) -> int:
+def _workspace_bytes(profile: Profile, graph: Graph, kernel: Kernel, threads: int, loops: Loops) -> int:
+    if kernel.kind is KernelKind.SCAN:
+        return loops.of(graph, kernel).plan.arena_bytes
     if kernel.kind is KernelKind.CONV and 0 not in kernel.shape:
         return conv_workspace_bytes(graph, graph.nodes[kernel.nodes[0]], profile.lanes)
     if kernel.kind is KernelKind.BATCHED:
         one = matrix_kernel(graph, kernel)
         _, k, n = matmul_extents(graph, kernel.nodes[0])
         one = one if is_strip(k, n) else one._replace(kind=KernelKind.GEMM)
-        return _workspace_bytes(profile, graph, one, 1)
+        return _workspace_bytes(profile, graph, one, 1, loops)
     if kernel.kind is KernelKind.GEMM:
         m, k, n = matmul_extents(graph, kernel.nodes[0])
         return workspace_bytes(profile, m, k) * (threads if _is_shared(m, k, n, threads) else 1)
@@ -150,9 +155,10 @@ def _product(graph: Graph, kernel: Kernel, index: int) -> Product:
 
 
 class _Compiler:
-    def __init__(self, graph: Graph, plan: Plan, profile: Profile, threads: int) -> None:
+    def __init__(self, graph: Graph, plan: Plan, profile: Profile, threads: int, loops: Loops) -> None:
         self.graph = graph
         self.plan = plan
+        self.loops = loops
         self.profile = profile
         self.threads = threads
         self.jobs: list[str] = []
@@ -180,7 +186,7 @@ class _Compiler:
         f.start("step")
         f.line("%done = phi i64 [ 0, %entry ], [ %next, %copy ]")
         for call in calls:
-            self._line(f, call)
+            call_line(f, call, lambda address: f.at(ARENA, address))
         self._check_the_rest(f)
         bad = f.value(f"icmp ne i32 {f.load('i32', ARENA)}, 0")
         f.line(f"br i1 {bad}, label %stop, label %carry")
@@ -199,15 +205,6 @@ class _Compiler:
             f.line(close_line(f.at(ARENA, WORD_OFFSET)))
         f.line(f"ret i32 {f.load('i32', ARENA)}")
         return f
-
-    def _line(self, f: Function, call: str) -> None:
-        """Add a call; "{offset}" in its arguments becomes that address of the arena."""
-        name, _, arguments = call.partition("(")
-        parts = []
-        for argument in arguments[:-1].split(", "):
-            kind, value = argument.split(" ")
-            parts.append(f"ptr {f.at(ARENA, int(value))}" if kind == "ptr" else argument)
-        f.line(f"call void @{name}({', '.join(parts)})")
 
     def _init(self) -> list[str]:
         """Return the constants as data; adds the function that writes them."""
@@ -231,13 +228,13 @@ class _Compiler:
     def _call(self, kernel: Kernel) -> str:
         """Return the call of a kernel's function, which is emitted if no kernel of the same form was."""
         spots = kernel_spots(self.graph, kernel)
-        offsets = [*(self.plan.offsets[buffer] + 4 * at for buffer, at in spots), self.plan.workspace, 0]
+        offsets = [*(self.plan.offsets[buffer] + 4 * at for buffer, at in spots), self.plan.workspace]
         if kernel.kind is KernelKind.GEMM:
             return self._gemm_call(kernel)
         rows = part_rows(self.graph, kernel, self.threads)
         if rows:
             return self._fused_job(kernel, rows)
-        return f"{self._function(kernel)}({', '.join(f'ptr {offset}' for offset in offsets)})"
+        return f"{self._function(kernel)}({', '.join(f'ptr {offset}' for offset in offsets)}, ptr {ARENA})"
 
     def _function(self, kernel: Kernel) -> str:
         """Return the name of a kernel's function, emitted if no kernel of the same form was."""
@@ -250,23 +247,44 @@ class _Compiler:
                 [("ptr", name) for name in (*parameters.values(), WORK, ARENA)],
                 inline=False,
             )
+            self.names[form] = f.name
             self._emit(f, kernel, {spot: Value(name, POINTER) for spot, name in parameters.items()})
             self.functions.append(f)
-            self.names[form] = f.name
         return self.names[form]
 
     def _emit(self, f: Function, kernel: Kernel, parameters: dict[Spot, Value]) -> None:
         b = LlvmBuilder(f, self.profile, ARENA)
         if kernel.kind is KernelKind.BATCHED:
             self._emit_batched(b, kernel, parameters)
+        elif kernel.kind is KernelKind.SCAN:
+            self._emit_scan(b, kernel, parameters)
         elif kernel.kind is KernelKind.FUSED and kernel.root is not None:
             left, right = self._factors(kernel, kernel.root, parameters)
             self._emit_product(b, kernel, parameters, left, right)
         else:
             emit_kernel(b, self.graph, kernel, parameters, self.checked, Value(WORK, POINTER))
 
+    def _emit_scan(self, b: LlvmBuilder, kernel: Kernel, parameters: dict[Spot, Value]) -> None:
+        """The body's kernels in a loop; each of them is a function like those outside."""
+        loop = self.loops.of(self.graph, kernel)
+        body = _Compiler(loop.body, loop.plan, self.profile, 1, self.loops)
+        body.functions, body.names = self.functions, self.names
+        calls = [body._call(inner) for inner in loop.plan.kernels if must_run(inner)]
+        (index,) = kernel.nodes
+        walker = Walker(b, loop, self._factors(kernel, index, parameters), parameters[index, 0], Value(WORK, POINTER))
+        walker.before()
+
+        def step(position: str, _: list[str]) -> list[str]:
+            walker.begin(position)
+            for call in calls:
+                call_line(b.f, call, walker.address)
+            walker.after()
+            return []
+
+        b.f.loop(0, loop.length, 1, step)
+
     def _factors(self, kernel: Kernel, index: int, parameters: dict[Spot, Value]) -> list[Value]:
-        """Return the addresses of a product's operands."""
+        """Return the addresses of an operation's operands."""
         views = [kernel.operands[i] for i in self.graph.nodes[index].inputs]
         return [parameters[view.base, view.offset] for view in views]
 

@@ -25,6 +25,7 @@ from synaptic_mesh.engine.nest.rows import emit_rows
 
 H = TypeVar("H")
 _CHECKING = frozenset(KernelKind(op.value) for op in CHECKED_INDEX)
+_EVEN_EMPTY = _CHECKING | {KernelKind.SCAN}
 
 
 def emit_kernel(
@@ -95,5 +96,5 @@ def _emit_indexing(b: Builder[H], node: Node, operands: list[Node], sources: lis
 
 
 def must_run(kernel: Kernel) -> bool:
-    """True for kernels that write something or check an index."""
-    return 0 not in kernel.shape or kernel.kind in _CHECKING
+    """True for kernels that write something or may check an index."""
+    return 0 not in kernel.shape or kernel.kind in _EVEN_EMPTY

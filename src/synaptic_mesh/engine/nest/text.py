@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from synaptic_mesh.engine.fusion import Kernel, KernelKind, matmul_extents
 from synaptic_mesh.engine.ir import Graph
+from synaptic_mesh.engine.loop_plan import RESULT, plan_loop, split_address
 from synaptic_mesh.engine.nest.builder import FLOAT, NOT_FINITE, Body, Carried, Part, Schedule, Walk
 from synaptic_mesh.engine.nest.chain import Chain
 from synaptic_mesh.engine.nest.form import kernel_form, kernel_spots
@@ -21,8 +22,8 @@ SCHEDULE = Schedule(lanes=4, widest=4, unroll=4, straight_max=7, accumulators=8)
 _PRODUCTS = (KernelKind.GEMM, KernelKind.BATCHED)
 
 
-def format_loops(graph: Graph, plan: Plan, schedule: Schedule = SCHEDULE) -> str:
-    """Return the loop nest of every kernel of a plan; kernels of equal form once."""
+def format_loops(graph: Graph, plan: Plan, schedule: Schedule = SCHEDULE, show: Callable[[int], str] = str) -> str:
+    """Return the loop nest of every kernel of a plan; kernels of equal form once. `show` puts an address into words."""
     checked = frozenset(plan.output_buffers[name] for name in graph.checked)
     known: dict[object, str] = {}
     lines: list[str] = []
@@ -31,7 +32,7 @@ def format_loops(graph: Graph, plan: Plan, schedule: Schedule = SCHEDULE) -> str
             continue
         form = kernel_form(graph, kernel, checked)
         spots = enumerate(kernel_spots(graph, kernel))
-        buffers = ", ".join(f"p{n} = {plan.offsets[buffer] + 4 * at}" for n, (buffer, at) in spots)
+        buffers = ", ".join(f"p{n} = {show(plan.offsets[buffer] + 4 * at)}" for n, (buffer, at) in spots)
         if form in known:
             lines.append(f"{known[form]} again: {buffers}")
             continue
@@ -42,6 +43,8 @@ def format_loops(graph: Graph, plan: Plan, schedule: Schedule = SCHEDULE) -> str
 
 
 def _kernel_lines(graph: Graph, kernel: Kernel, checked: frozenset[int], schedule: Schedule) -> list[str]:
+    if kernel.kind is KernelKind.SCAN:
+        return _scan_lines(graph, kernel, schedule)
     b = TextBuilder(schedule)
     parameters = {spot: f"p{number}" for number, spot in enumerate(kernel_spots(graph, kernel))}
     if kernel.kind not in _PRODUCTS and (kernel.root is None or kernel.kind is KernelKind.ROWS):
@@ -61,6 +64,26 @@ def _kernel_lines(graph: Graph, kernel: Kernel, checked: frozenset[int], schedul
             ]
             chain.emit(places, (0, 0), part, start[0].initial if start else None, {}, "tile")
     return b.lines
+
+
+def _scan_lines(graph: Graph, kernel: Kernel, schedule: Schedule) -> list[str]:
+    """Where each region of a loop begins in a step, and the kernels of its body."""
+    loop = plan_loop(graph.nodes[kernel.nodes[0]], lambda *_: 0)
+    lines = [f"loop {loop.length} times, i = 0, 1, ...:"]
+    for number, region in enumerate(loop.regions, 1):
+        source = "result" if region.operand == RESULT else f"operand {region.operand}"
+        lines.append(f"  r{number} = {source} + {region.start} + {region.step} i")
+    inner = format_loops(loop.body, loop.plan, schedule, _show_in_loop)
+    lines += ["  " + line for line in inner.split("\n")]
+    moves = [
+        f"  copy {copy.size} bytes: {_show_in_loop(copy.source)} to {_show_in_loop(copy.target)}" for copy in loop.after
+    ]
+    return [*lines, *moves]
+
+
+def _show_in_loop(address: int) -> str:
+    region, offset = split_address(address)
+    return f"r{region} + {offset}" if region else f"work + {offset}"
 
 
 class TextVectors(Vectors[str]):

@@ -17,7 +17,7 @@ Derive = Callable[[Node, Sequence[Node]], tuple[Shape, DType]]
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """Arity (None: one to OPERANDS_MAX), legal dtypes of the first operand, used attributes, and `derive`.
+    """Arity (None: one to `operands_max`), legal dtypes of the first operand, used attributes, and `derive`.
 
     `derive` returns the (shape, dtype) that the node must have; it raises ValueError with a reason when the operands do
     not fit.
@@ -28,6 +28,7 @@ class Rule(msgspec.Struct, frozen=True):
     derive: Derive
     attributes: tuple[str, ...] = ()
     elementwise: bool = False
+    operands_max: int = OPERANDS_MAX
 
 
 def need(condition: bool, reason: str) -> None:

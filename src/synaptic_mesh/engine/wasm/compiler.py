@@ -10,6 +10,7 @@ from typing import NamedTuple
 from synaptic_mesh.engine.abi import RUN_EXPORT, Slot
 from synaptic_mesh.engine.fusion import CHECKS_STORES, Kernel, KernelKind, is_strip, matmul_extents
 from synaptic_mesh.engine.ir import Graph
+from synaptic_mesh.engine.loop_plan import Loops
 from synaptic_mesh.engine.lowering import lower
 from synaptic_mesh.engine.nest.batches import each_batch, matrix_kernel
 from synaptic_mesh.engine.nest.chain import Spot
@@ -35,10 +36,11 @@ from synaptic_mesh.engine.wasm.gemm import (
     pack_columns,
     pack_rows,
 )
-from synaptic_mesh.engine.wasm.loops import counted, push
+from synaptic_mesh.engine.wasm.loops import counted, push, repeated
 from synaptic_mesh.engine.wasm.opcodes import ValueType
 from synaptic_mesh.engine.wasm.parts import emit_assist, emit_close, emit_share, emit_take, job_word
 from synaptic_mesh.engine.wasm.renderer import FLAGS_ADDRESS, LANES, WasmBuilder
+from synaptic_mesh.engine.wasm.scan import Walker
 from synaptic_mesh.engine.wasm.strip import Pointers, Product, emit_product
 
 I32 = ValueType.I32
@@ -71,8 +73,9 @@ def compile_graph(graph: Graph, threads: int = 1, schedule: GemmSchedule = DEFAU
     `schedule` of the engine that will run it. Raises LocalError when its arena is over the limit."""
     refuse_missing(graph, "wasm")
     graph = simplify(graph)
-    plan = lower(graph, lambda graph, kernel: workspace_bytes(graph, kernel, threads, schedule), ROWS)
-    compiler = _Compiler(graph, plan, threads, schedule)
+    loops = Loops(lambda graph, kernel, loops: workspace_bytes(graph, kernel, 1, schedule, loops), ROWS)
+    plan = lower(graph, lambda graph, kernel: workspace_bytes(graph, kernel, threads, schedule, loops), ROWS)
+    compiler = _Compiler(graph, plan, threads, schedule, loops)
     module = compiler.build()
     inputs = {name: _slot(graph, index, plan.offsets[index]) for name, index in graph.inputs.items()}
     outputs = {
@@ -82,14 +85,17 @@ def compile_graph(graph: Graph, threads: int = 1, schedule: GemmSchedule = DEFAU
     return CompiledModule(graph, module.encode(), inputs, outputs, plan.arena_bytes, plan, module, shared)
 
 
-def workspace_bytes(graph: Graph, kernel: Kernel, threads: int, schedule: GemmSchedule) -> int:
+def workspace_bytes(graph: Graph, kernel: Kernel, threads: int, schedule: GemmSchedule, loops: Loops) -> int:
     """Return how much scratch memory a kernel needs."""
+    if kernel.kind is KernelKind.SCAN:
+        return loops.of(graph, kernel).plan.arena_bytes
     if kernel.kind is KernelKind.CONV and 0 not in kernel.shape:
         return conv_workspace_bytes(graph, graph.nodes[kernel.nodes[0]], LANES)
     if kernel.kind is KernelKind.BATCHED:
         one = matrix_kernel(graph, kernel)
         _, k, n = matmul_extents(graph, kernel.nodes[0])
-        return workspace_bytes(graph, one if is_strip(k, n) else one._replace(kind=KernelKind.GEMM), 1, schedule)
+        one = one if is_strip(k, n) else one._replace(kind=KernelKind.GEMM)
+        return workspace_bytes(graph, one, 1, schedule, loops)
     if kernel.kind is KernelKind.GEMM:
         m, k, n = matmul_extents(graph, kernel.nodes[0])
         return schedule.workspace_bytes(k, n) * (threads if _is_shared(m, k, n, threads) else 1)
@@ -118,9 +124,10 @@ def _product(graph: Graph, kernel: Kernel, index: int) -> Product:
 
 
 class _Compiler:
-    def __init__(self, graph: Graph, plan: Plan, threads: int, schedule: GemmSchedule) -> None:
+    def __init__(self, graph: Graph, plan: Plan, threads: int, schedule: GemmSchedule, loops: Loops) -> None:
         self.graph = graph
         self.plan = plan
+        self.loops = loops
         self.threads = threads
         self.schedule = schedule
         self.module = Module(plan.arena_bytes)
@@ -190,14 +197,33 @@ class _Compiler:
             self._emit_gemm(f, kernel, [left, right], parameters[kernel.nodes[0], 0], work)
         elif kernel.kind is KernelKind.BATCHED:
             self._emit_batched(b, kernel, parameters, work)
+        elif kernel.kind is KernelKind.SCAN:
+            self._emit_scan(f, kernel, parameters, work)
         elif kernel.kind is KernelKind.FUSED and kernel.root is not None:
             left, right = self._factors(kernel, kernel.root, parameters)
             self._emit_product(f, kernel, parameters, Pointers(left, right, work))
         else:
             emit_kernel(b, self.graph, kernel, parameters, self.checked, work)
 
+    def _emit_scan(self, f: Function, kernel: Kernel, parameters: dict[Spot, Local], work: Local) -> None:
+        """The body's kernels in a loop; each of them is a function like those outside."""
+        loop = self.loops.of(self.graph, kernel)
+        body = _Compiler(loop.body, loop.plan, 1, self.schedule, self.loops)
+        body.module, body.functions = self.module, self.functions
+        calls = [body._call(inner) for inner in loop.plan.kernels if must_run(inner)]
+        (index,) = kernel.nodes
+        operands = self._factors(kernel, index, parameters)
+        walker = Walker(f, loop, operands, parameters[index, 0], work)
+        walker.before()
+        with repeated(f, f.local(I32), 0, loop.length, 1):
+            for number, arguments in calls:
+                for argument in arguments:
+                    walker.push(argument)
+                f.call(number, (I32,) * len(arguments))
+            walker.after()
+
     def _factors(self, kernel: Kernel, index: int, parameters: dict[Spot, Local]) -> list[Local]:
-        """Return the addresses of a product's operands."""
+        """Return the addresses of an operation's operands."""
         views = [kernel.operands[i] for i in self.graph.nodes[index].inputs]
         return [parameters[view.base, view.offset] for view in views]
 

@@ -1,4 +1,4 @@
-"""Recurrent layers over (rows, steps, features). The loop is written out into the graph, which bounds its length."""
+"""Recurrent layers over (rows, steps, features): loops of `engine.functions.scan`, of any length."""
 
 import msgspec
 
