@@ -1,8 +1,13 @@
+from msgspec.structs import replace
+
+from synaptic_mesh.base.codec import decode_untrusted
 from synaptic_mesh.base.ids import Digest
+from synaptic_mesh.ledger.checkpoint import Checkpoint, CheckpointCertificate, CheckpointVote
+from synaptic_mesh.ledger.checkpoint_effects import Dissent, DoubleVote
 from synaptic_mesh.ledger.events import EquivocationPunished, Paid, RewardsPaid, TransactionApplied, Unbonded
 from synaptic_mesh.node.journal import describe, describe_metrics, disclosure, float_of_bits
 from synaptic_mesh.node.local import solo_terms
-from synaptic_mesh.node.messages import CommitExecuted, LedgerNote, SendMessage
+from synaptic_mesh.node.messages import CheckpointNote, CommitExecuted, LedgerNote, SendMessage
 from synaptic_mesh.training.digits import load_digits
 from synaptic_mesh.training.job import prepare_job
 
@@ -55,3 +60,27 @@ def test_a_sponsor_is_told_what_becomes_visible() -> None:
     rows = sum(shard.rows for shard in manifest.data.shards)
     assert f"{rows} training rows" in disclosure(manifest)
     assert "every peer of the network" in disclosure(manifest)
+
+
+def test_checkpoints_and_those_who_sign_others_are_told() -> None:
+    own = Checkpoint(bytes(32), 0, bytes(32), 32, bytes(32), 5, b"\x01" * 32, 2**60)
+    other = replace(own, state_root=b"\x02" * 32)
+    votes = [CheckpointVote(state, 3, bytes(64)) for state in (own, other)]
+    assert describe(CheckpointNote(CheckpointCertificate(own, ((0, bytes(64)), (3, bytes(64)))), 2**60)) == {
+        "kind": "checkpoint",
+        "index": 32,
+        "state_root": "01" * 32,
+        "supply": str(2**60),
+        "signatures": 2,
+        "stake": str(2**60),
+    }
+    assert describe(Dissent(votes[1], own)) == {
+        "kind": "dissent",
+        "author": 3,
+        "index": 32,
+        "state_root": "02" * 32,
+        "own_state_root": "01" * 32,
+    }
+    line = describe(DoubleVote(*votes))
+    assert line is not None
+    assert [decode_untrusted(CheckpointVote, bytes.fromhex(vote)) for vote in line["votes"]] == votes

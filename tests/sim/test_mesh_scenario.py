@@ -1,12 +1,19 @@
 """Whole nodes in virtual time: one job with a liar, through delay, loss and crashes, on the code of real nodes."""
 
 import pytest
+from msgspec.structs import replace
 
+from synaptic_mesh.base.codec import encode
 from synaptic_mesh.base.seeds import derive_random
 from synaptic_mesh.demo.liar import Liar
 from synaptic_mesh.engine.reference import ReferenceBackend
+from synaptic_mesh.identity.keys import KeyPair
+from synaptic_mesh.ledger.checkpoint import CheckpointCertificate, checkpoint_rules, sign_checkpoint
+from synaptic_mesh.ledger.genesis import GenesisValidator, genesis_of
 from synaptic_mesh.ledger.jobs import JobStatus
 from synaptic_mesh.ledger.manifest import Timing
+from synaptic_mesh.node.messages import TOPIC_CHECKPOINT, CheckpointNote, SendMessage
+from synaptic_mesh.sim.mesh_node import MeshLog
 from synaptic_mesh.sim.mesh_scenario import MeshScenario
 from synaptic_mesh.sim.network import LinkSettings
 from synaptic_mesh.training.digits import load_digits
@@ -36,6 +43,8 @@ def job() -> PreparedJob:
 def check(scenario: MeshScenario) -> None:
     states = [state for state in scenario.states() if state is not None]
     assert not scenario.log.disagreements
+    assert len(scenario.log.certified) > 5
+    assert {node for node, _ in scenario.log.votes} == {0, 1, 2, 3}
     assert {state.status for state in states} == {JobStatus.FINISHED}
     assert len({state.root for state in states}) == 1
     assert len({state.steps for state in states}) == 1
@@ -59,6 +68,23 @@ def test_the_liar_is_caught_and_the_rest_is_paid(job: PreparedJob) -> None:
     assert liar not in paid
     assert all(paid[key.peer_id] > 0 for key in scenario.keys[:4])
     assert len(state.steps) == 3
+
+
+def test_the_log_of_a_run_notices_what_must_not_be() -> None:
+    log, key = MeshLog(), KeyPair(bytes([1]) * 32)
+    rules = checkpoint_rules(genesis_of(bytes(32), "log", [GenesisValidator(key.peer_id, 1)]))
+    one, other = (rules.checkpoint(32, bytes(32), 1, bytes([root]) * 32, 1) for root in (1, 2))
+    for checkpoint in (one, one, other):
+        vote = sign_checkpoint(checkpoint, 0, key.sign)
+        log.observe(3, SendMessage(None, TOPIC_CHECKPOINT, encode(vote)))
+        log.observe(3, CheckpointNote(CheckpointCertificate(checkpoint, ((0, vote.signature),)), 1))
+    log.roots[64] = bytes(32)
+    log.observe(1, CheckpointNote(CheckpointCertificate(replace(one, index=64), ()), 1))
+    assert log.disagreements == [
+        "commit 32: node 3 signed two states",
+        "commit 32: two checkpoints are certified",
+        "commit 64: the certified root is another",
+    ]
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
+from synaptic_mesh.base.codec import encode
 from synaptic_mesh.ledger import events
 from synaptic_mesh.ledger.checkpoint_effects import Dissent, DoubleVote
 from synaptic_mesh.ledger.jobs import JobState
@@ -71,6 +72,7 @@ def describe(effect: Effect) -> Line | None:
                 "author": first.author,
                 "index": first.checkpoint.index,
                 "state_roots": roots,
+                "votes": [encode(vote).hex() for vote in (first, second)],
             }
         case Dropped(peer, reason):
             return {"kind": "dropped", "peer": peer.hex(), "reason": reason}

@@ -26,6 +26,7 @@ from synaptic_mesh.collab.messages import (
 )
 from synaptic_mesh.collab.strategy import Strategy
 from synaptic_mesh.engine.backend import Backend
+from synaptic_mesh.ledger.checkpoint import Checkpoint, CheckpointVote
 from synaptic_mesh.node import messages
 from synaptic_mesh.node.assembly import Assembly
 from synaptic_mesh.node.store import read_log
@@ -257,6 +258,10 @@ class MeshLog:
         self.disagreements: list[str] = []
         self.highest: dict[int, int] = {}
         """Node -> its newest commit."""
+        self.votes: dict[tuple[int, int], Checkpoint] = {}
+        """Node and commit -> the checkpoint that it signed, in any of its lives."""
+        self.certified: dict[int, Checkpoint] = {}
+        """Commit -> the checkpoint that a quorum signed."""
 
     def observe(self, index: int, effect: messages.Effect) -> None:
         """Look at one effect of node `index`."""
@@ -264,3 +269,19 @@ class MeshLog:
             if self.roots.setdefault(effect.index, effect.state_root) != effect.state_root:
                 self.disagreements.append(f"commit {effect.index}: node {index} has another state root")
             self.highest[index] = effect.index
+        elif isinstance(effect, messages.CheckpointNote):
+            checkpoint = effect.certificate.checkpoint
+            if self.certified.setdefault(checkpoint.index, checkpoint) != checkpoint:
+                self.disagreements.append(f"commit {checkpoint.index}: two checkpoints are certified")
+            if self.roots.get(checkpoint.index, checkpoint.state_root) != checkpoint.state_root:
+                self.disagreements.append(f"commit {checkpoint.index}: the certified root is another")
+        elif isinstance(effect, messages.SendMessage) and effect.topic == messages.TOPIC_CHECKPOINT:
+            self._observe_vote(index, effect.payload)
+
+    def _observe_vote(self, index: int, payload: bytes) -> None:
+        try:
+            checkpoint = decode_untrusted(CheckpointVote, payload).checkpoint
+        except PeerError:  # a certificate or a question
+            return
+        if self.votes.setdefault((index, checkpoint.index), checkpoint) != checkpoint:
+            self.disagreements.append(f"commit {checkpoint.index}: node {index} signed two states")

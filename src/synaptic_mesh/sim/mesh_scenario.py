@@ -18,6 +18,7 @@ from synaptic_mesh.engine.golden import semantics_id
 from synaptic_mesh.identity.keys import KeyPair
 from synaptic_mesh.ledger.amounts import UNITS_PER_RUV
 from synaptic_mesh.ledger.genesis import (
+    ConsensusOptions,
     Genesis,
     GenesisAccount,
     GenesisValidator,
@@ -41,6 +42,8 @@ from synaptic_mesh.training.job import PreparedJob
 
 BALANCE = 100_000 * UNITS_PER_RUV
 STAKE = 1_000 * UNITS_PER_RUV
+CHECKPOINT_COMMITS = 8
+"""Runs are short."""
 
 
 class MeshScenario:
@@ -137,4 +140,5 @@ def make_genesis(label: str, keys: Sequence[KeyPair], validators: int) -> Genesi
         label,
         [GenesisValidator(key.peer_id, STAKE) for key in keys[:validators]],
         [GenesisAccount(key.peer_id, BALANCE, STAKE) for key in keys],
+        consensus=ConsensusOptions(checkpoint_commits=CHECKPOINT_COMMITS),
     )
