@@ -412,9 +412,10 @@ def test_indexing():
     np.testing.assert_array_equal(one_hot, expected.astype(np.float32))
 
 
+@pytest.mark.parametrize("steps", [5, 12], ids=["written out", "one operation"])
 @pytest.mark.parametrize("reverse", [False, True])
-def test_recurrences(reverse):
-    steps, batch, inputs, hidden = 5, 3, 4, 6
+def test_recurrences(reverse, steps):
+    batch, inputs, hidden = 3, 4, 6
     x, h, c = draw(steps, batch, inputs), draw(batch, hidden, name="h"), draw(batch, hidden, name="c")
 
     def turned(y):

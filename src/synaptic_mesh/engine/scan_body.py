@@ -69,6 +69,18 @@ def decode_body_untrusted(bits: bytes) -> Graph:
     return body
 
 
+def count_nodes_untrusted(graph: Graph, enough: int) -> int:
+    """Return how many nodes a graph that is not verified has with those of its bodies; counting ends above `enough`.
+    Raises PeerError for a body that is none."""
+    count = len(graph.nodes)
+    for node in graph.nodes:
+        if count > enough:
+            break
+        if node.op is Op.SCAN:
+            count += count_nodes_untrusted(decode_body_untrusted(node.attributes.bits), enough - count)
+    return count
+
+
 def scan_body(node: Node) -> Graph:
     """Return the body of a lawful SCAN."""
     return decode_body_untrusted(node.attributes.bits)

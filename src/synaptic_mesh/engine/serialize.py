@@ -6,6 +6,7 @@ from synaptic_mesh.base.errors import LocalError, PeerError
 from synaptic_mesh.base.ids import Digest
 from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.limits import LIMITS, Limits, admit
+from synaptic_mesh.engine.scan_body import count_nodes_untrusted
 from synaptic_mesh.engine.verify import verify
 
 GRAPH_BYTES_MAX = 4 << 20
@@ -25,8 +26,9 @@ def graph_digest(graph: Graph) -> Digest:
 def graph_from_bytes_untrusted(data: bytes | memoryview, limits: Limits = LIMITS) -> Graph:
     """Return the lawful, affordable graph that `data` encodes. Raises PeerError for anything else."""
     graph = decode_untrusted(Graph, data, GRAPH_BYTES_MAX)
-    if len(graph.nodes) > limits.nodes_max:  # before `verify`, whose time grows with it
-        raise PeerError(f"the graph has {len(graph.nodes)} nodes, the limit is {limits.nodes_max}")
+    count = count_nodes_untrusted(graph, limits.nodes_max)
+    if count > limits.nodes_max:  # before `verify`, whose time grows with it
+        raise PeerError(f"the graph has at least {count} nodes, the limit is {limits.nodes_max}")
     try:
         verify(graph)
         admit(graph, limits)
