@@ -10,7 +10,7 @@ from synaptic_mesh.ledger.genesis import ConsensusOptions, GenesisAccount, Genes
 from synaptic_mesh.ledger.ledger import Ledger, OrderedCommit
 from synaptic_mesh.ledger.light_client import verify_balance_untrusted, verify_certificate_untrusted
 from synaptic_mesh.node import proofs as module
-from synaptic_mesh.node.proofs import ANSWER_MS, BURST_MS, STATES_KEPT, Proofs
+from synaptic_mesh.node.proofs import ANSWER_MS, BURST_MS, PEERS_MAX, STATES_KEPT, Proofs
 
 KEY = KeyPair(bytes([4]) * 32)
 CLIENT = b"c" * 32
@@ -95,6 +95,12 @@ def test_one_peer_is_answered_at_most_so_often() -> None:
     later = [proofs.is_too_soon(one, now_ms) for now_ms in range(10_000)]
     assert later.count(False) == 10_000 // ANSWER_MS - 1
     assert not proofs.is_too_soon(other, 0)
-    proofs.forget(one)
-    assert not proofs.is_too_soon(one, 0)
-    assert proofs._paid_ms.keys() == {one, other}
+
+
+def test_peers_are_remembered_no_longer_than_they_must() -> None:
+    proofs = Node().proofs
+    peers = [PeerId(number.to_bytes(32, "big")) for number in range(PEERS_MAX + 1)]
+    assert [proofs.is_too_soon(peer, 0) for peer in peers] == [False] * PEERS_MAX + [True]
+    assert not proofs.is_too_soon(peers[0], 0)
+    assert not proofs.is_too_soon(peers[-1], ANSWER_MS)
+    assert proofs._paid_ms.keys() == {peers[0], peers[-1]}

@@ -183,7 +183,6 @@ class Assembly:
                 self._connected = [other for other in self._connected if other != peer]
                 self._consensus(consensus.PeerDisconnected(peer), now_ms)
                 self.certifier.disconnected(peer)
-                self._proofs.forget(peer)
             case Submit(action):
                 self._submit(action, now_ms)
             case SignaturesChecked(token, answer):

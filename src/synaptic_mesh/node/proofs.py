@@ -19,6 +19,9 @@ ANSWER_MS = 20
 BURST_MS = 500
 """As many as fall into this time may come at once."""
 
+PEERS_MAX = 1_024
+"""Peers that are remembered for that; clients come and go unseen."""
+
 
 class Proofs:
     """See the module's docstring."""
@@ -52,12 +55,12 @@ class Proofs:
         paid_ms = max(self._paid_ms.get(peer, 0), now_ms)  # when its proofs so far will have taken their time
         if paid_ms > now_ms + BURST_MS:
             return True
+        if len(self._paid_ms) >= PEERS_MAX:
+            self._paid_ms = {each: at_ms for each, at_ms in self._paid_ms.items() if at_ms > now_ms}
+        if len(self._paid_ms) >= PEERS_MAX and peer not in self._paid_ms:
+            return True
         self._paid_ms[peer] = paid_ms + ANSWER_MS
         return False
-
-    def forget(self, peer: PeerId) -> None:
-        """The peer has gone."""
-        self._paid_ms.pop(peer, None)
 
     def prove(self, account: bytes) -> tuple[bytes, bytes]:
         """Return the encoded certificate, empty when there is none, and the encoded proof, empty when the account was
