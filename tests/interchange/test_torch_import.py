@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from synaptic_mesh.base.errors import LocalError
-from synaptic_mesh.facade.formats import from_torch
+from synaptic_mesh.facade.formats import from_onnx, from_torch
 
 torch = pytest.importorskip("torch")
 
@@ -304,3 +304,28 @@ def test_an_imported_module_trains_on():
     model = from_torch(module, x[:2], optimizer="adam")
     history = model.fit(x, y, epochs=16, batch_size=8)
     assert history["loss"][-1] < history["loss"][0] / 2
+
+
+EXPORTED = ["networks", "transformers", "recurrences", "convolutions", "norms"]
+
+
+@pytest.mark.parametrize("family", EXPORTED)
+def test_exports_to_onnx_agree_with_onnxruntime(family, tmp_path, capfd):
+    """Through torch's exporter with an open number of rows, for more rows than it saw."""
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    path, count = tmp_path / "m.onnx", 0
+    for number, (module, x) in enumerate(MODULES[family]()):
+        module.eval()
+        open_rows = {"x": {0: "rows"}}
+        try:
+            torch.onnx.export(module, (x[:2],), str(path), dynamo=False, input_names=["x"], dynamic_axes=open_rows)
+        except Exception:  # operators that torch's exporter does not know
+            continue
+        count += 1
+        expected = runtime.InferenceSession(str(path)).run(None, {"x": x.numpy()})[0]
+        model = from_onnx(path, loss="mse", input_shape=tuple(x.shape[1:]))
+        np.testing.assert_allclose(model.scores(x), expected, rtol=0, atol=1e-5, err_msg=f"{number}: {module}")
+    capfd.readouterr()
+    assert count > len(MODULES[family]()) / 2

@@ -7,7 +7,8 @@ fann_network      such a record as a network, and networks as such records
 fann_export       dense layers as such records
 onnx_operators    the ONNX operators that are computed, by family: onnx_elementwise, onnx_shapes, onnx_folding,
                   onnx_reductions, onnx_neural, onnx_attention, onnx_einsum, onnx_recurrent, onnx_resize,
-                  onnx_quantized, onnx_control, onnx_sklearn; onnx_values and rounding are shared
+                  onnx_quantized, onnx_control, onnx_sequences, onnx_scatter, onnx_sklearn; onnx_values and rounding
+                  are shared
 onnx_import       ONNX models as records and networks; onnx_export writes graphs of the engine
 torch_import      torch modules as networks; torch_operators are those that are computed, by family: torch_elementwise,
                   torch_tensors, torch_reductions, torch_neural; torch_call is shared, torch_aliases knows what their

@@ -39,8 +39,11 @@ class PreparedModel(BackendRep):  # type: ignore[misc]
         self._static: set[str] = set()
         self._programs: dict[Any, _Compiled] = {}
 
-    def run(self, inputs: Sequence[Any] | Mapping[str, Any] | Any, **_: Any) -> tuple[Array, ...]:
-        """Return the outputs in the model's types. `inputs`: in the model's order, or by name. Raises OnnxRefusal."""
+    def run(self, inputs: Sequence[Any] | Mapping[str, Any] | Any, **_: Any) -> tuple[Any, ...]:
+        """Return the outputs in the model's types, lists for sequences.
+
+        inputs: in the model's order, or by name. Raises OnnxRefusal.
+        """
         given = self._named(inputs)
         while True:
             try:
@@ -76,6 +79,8 @@ class PreparedModel(BackendRep):  # type: ignore[misc]
 
 
 def _plain(value: Any) -> Array:
+    if isinstance(value, list) and value and not np.isscalar(value[0]) and len({np.shape(v) for v in value}) > 1:
+        raise LocalError("a sequence is given; sequences live inside a model, not at its inputs")
     return np.asarray(numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value)
 
 
@@ -97,9 +102,11 @@ class _Compiled:
             values[entry.name] = Value(kind, tensor=tensor, source=entry.name)
             self.inputs[entry.name] = (f"in{index}", kind)
         self.results = trace_model(builder, model, values)
-        outputs = {
-            f"out{i}": as_tensor(builder, value) for i, value in enumerate(self.results) if value.tensor is not None
-        }
+        outputs = {}
+        for i, value in enumerate(self.results):
+            for name, part in _ports(f"out{i}", value):
+                if part.tensor is not None:
+                    outputs[name] = as_tensor(builder, part)
         self.program: Program | None = backend.compile(builder.finish(outputs)) if outputs else None
 
     def run(self, given: dict[str, Array]) -> tuple[Array, ...]:
@@ -108,12 +115,23 @@ class _Compiled:
             for name, (port, kind) in self.inputs.items():
                 self.program.write(port, to_engine(given[name], kind, f"input {name!r}"))
             self.program.run()
-        return tuple(self._output(index, value) for index, value in enumerate(self.results))
+        return tuple(self._output(f"out{index}", value) for index, value in enumerate(self.results))
 
-    def _output(self, index: int, value: Value) -> Array:
+    def _output(self, name: str, value: Value) -> Any:
+        """The array of a port, or the list of a sequence's; text labels by their positions."""
+        if value.items is not None:
+            return [self._output(port, part) for port, part in _ports(name, value)]
         if value.tensor is None or self.program is None:
             return np.asarray(value.array)
-        return from_engine(self.program.read(f"out{index}"), value.kind)
+        found = self.program.read(name)
+        return value.names[found] if value.names is not None else from_engine(found, value.kind)
+
+
+def _ports(name: str, value: Value) -> list[tuple[str, Value]]:
+    """A value's port; a sequence has one for each of its values."""
+    if value.items is None:
+        return [(name, value)]
+    return [(f"{name}.{i}", part) for i, part in enumerate(value.items)]
 
 
 class MeshBackend(OnnxBackendBase):  # type: ignore[misc]

@@ -1,5 +1,7 @@
-"""Operators on static values: the arithmetic of shapes, done by NumPy while tracing. Integers and bools only, because
-what is computed with floats belongs to the graph, whose bits are defined.
+"""Operators on static values: the arithmetic of shapes, done by NumPy while tracing.
+
+Integers and bools, and a few floats under operations that round as the graph does: some exporters turn extents into
+floats and back.
 """
 
 from collections.abc import Callable
@@ -7,15 +9,47 @@ from collections.abc import Callable
 import numpy as np
 
 from synaptic_mesh.base.arrays import Array
-from synaptic_mesh.interchange.onnx_values import Call
+from synaptic_mesh.interchange.onnx_values import Call, Value
 
 
 def fold(call: Call) -> Array | None:
-    """Return the node's value when all its inputs are static and whole numbers, else None."""
-    arrays = [value.array for value in call.inputs if value is not None]
-    if call.op not in FOLDERS or not arrays or any(a is None or a.dtype.kind not in "iub" for a in arrays):
+    """Return the node's value when all its inputs are static and of a kind that is folded, else None."""
+    values = [value for value in call.inputs if value is not None]
+    if call.op not in FOLDERS or not values or not all(_is_folded(call.op, value) for value in values):
         return None
-    return np.asarray(FOLDERS[call.op](call))
+    with np.errstate(all="ignore"):
+        return np.asarray(FOLDERS[call.op](call))
+
+
+def _is_folded(op: str, value: Value) -> bool:
+    if value.array is None or value.names is not None:
+        return False
+    if value.array.dtype.kind in "iub":
+        return True
+    is_small = value.tensor is None and value.array.size <= FLOATS_MAX
+    return is_small and op in ROUNDED_ALIKE and value.array.dtype == np.float32
+
+
+FLOATS_MAX = 16
+"""Most elements of a float value that is taken for the arithmetic of a shape."""
+ROUNDED_ALIKE = frozenset(
+    {
+        "Identity",
+        "Cast",
+        "Add",
+        "Sub",
+        "Mul",
+        "Div",
+        "Floor",
+        "Ceil",
+        "Concat",
+        "Gather",
+        "Slice",
+        "Unsqueeze",
+        "Squeeze",
+    }
+)
+"""Operations of floats whose f32 result NumPy and the engine have alike."""
 
 
 def _a(call: Call, index: int = 0) -> Array:
@@ -48,6 +82,8 @@ def _slice(call: Call) -> Array:
 
 def _divide(call: Call) -> Array:
     a, b = _a(call), _a(call, 1)
+    if a.dtype.kind == "f":
+        return np.asarray(a / b)
     return np.asarray(np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b)), a.dtype)
 
 
@@ -57,6 +93,18 @@ def _reduce(function: Callable[..., Array]) -> Callable[[Call], Array]:
 
 def _cast(call: Call) -> Array:
     return _a(call).astype(call.get("to"))
+
+
+def _bounded(function: Callable[[Array, Array], Array]) -> Callable[[Call], Array]:
+    """Max and Min of any number of values."""
+
+    def build(call: Call) -> Array:
+        total = _a(call)
+        for index in range(1, len(call.inputs)):
+            total = function(total, _a(call, index))
+        return total
+
+    return build
 
 
 def _gather(call: Call) -> Array:
@@ -89,6 +137,12 @@ FOLDERS: dict[str, Callable[[Call], Array]] = {
     "Expand": lambda call: np.broadcast_to(_a(call), np.broadcast_shapes(_a(call).shape, tuple(call.integers(1)))),
     "Transpose": lambda call: np.transpose(_a(call), call.get("perm")),
     "Tile": lambda call: np.tile(_a(call), call.integers(1)),
+    "GreaterOrEqual": lambda call: _a(call) >= _a(call, 1),
+    "LessOrEqual": lambda call: _a(call) <= _a(call, 1),
+    "Floor": lambda call: np.floor(_a(call)),
+    "Ceil": lambda call: np.ceil(_a(call)),
+    "Max": _bounded(np.maximum),
+    "Min": _bounded(np.minimum),
     "ReduceProd": _reduce(np.prod),
     "ReduceSum": _reduce(np.sum),
     "ReduceMax": _reduce(np.max),

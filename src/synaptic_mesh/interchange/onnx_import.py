@@ -134,12 +134,21 @@ def _modern(proto: onnx.ModelProto) -> onnx.ModelProto:
     if opset < 9 and any(node.op_type == "Scan" for node in proto.graph.node):
         raise LocalError(f"Scan of opset {opset} runs over a batch, which the later one does not; export it anew")
     try:
-        return version_converter.convert_version(proto, OPSET_MIN)
+        return _asymmetric(version_converter.convert_version(proto, OPSET_MIN), opset)
     except Exception as error:  # the converter raises types of its own
         raise LocalError(
             f"the model has opset {opset}, which the converter of the package onnx does not bring to {OPSET_MIN}: "
             f"{str(error).splitlines()[0][:200]}"
         ) from None
+
+
+def _asymmetric(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """Say how Upsample, and Resize before opset 11, mapped places: the converter leaves the later default instead."""
+    for node in proto.graph.node if opset < 11 else ():
+        if node.op_type == "Resize" and all(a.name != "coordinate_transformation_mode" for a in node.attribute):
+            node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
+            node.attribute.append(helper.make_attribute("nearest_mode", "floor"))
+    return proto
 
 
 def _written_out(proto: onnx.ModelProto) -> onnx.ModelProto:

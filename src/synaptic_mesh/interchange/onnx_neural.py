@@ -8,10 +8,12 @@ import numpy as np
 
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.functions import movement, normalization, pooling
-from synaptic_mesh.engine.trace import Tensor, matmul, sqrt
+from synaptic_mesh.engine.ir import DType
+from synaptic_mesh.engine.trace import Tensor, matmul, maximum, sqrt, where
 from synaptic_mesh.interchange.onnx_einsum import einsum
+from synaptic_mesh.interchange.onnx_reductions import narrow_floats
 from synaptic_mesh.interchange.onnx_shapes import Handler, axis_of
-from synaptic_mesh.interchange.onnx_values import Call, Value, truth
+from synaptic_mesh.interchange.onnx_values import WRAPPED, Call, Value, truth
 from synaptic_mesh.interchange.spatial import Reach, convolve, convolve_transposed
 
 Pair = tuple[int, int]
@@ -125,11 +127,49 @@ def _pool_settings(call: Call, x: Tensor) -> dict[str, Any]:
     }
 
 
-def _max_pool(call: Call) -> Value:
-    if call.outputs > 1:
-        raise LocalError("MaxPool with indices is not computed")
-    x = call.floats()
-    return call.result(pooling.max_pool(x, call.get("kernel_shape"), **_pool_settings(call, x)))
+def _max_pool(call: Call) -> Value | list[Value]:
+    x = narrow_floats(call)
+    kernel, settings = call.get("kernel_shape"), _pool_settings(call, x)
+    found = pooling.max_pool(x, kernel, **settings)
+    shown = call.result(found.convert(DType.I32) if call.kind() in WRAPPED else found)
+    return [shown, _places_of_maxima(call, x, kernel, settings)] if call.outputs > 1 else shown
+
+
+def _places_of_maxima(call: Call, x: Tensor, kernel: Sequence[int], settings: dict[str, Any]) -> Value:
+    """Positions in the whole tensor, row-major unless storage_order says columns first; the first maximum counts."""
+    count = len(kernel)
+    extents = x.shape[2:]
+    steps = [1] * count
+    order = range(count) if call.get("storage_order", 0) else reversed(range(count))
+    size = 1
+    for axis in order:
+        steps[axis], size = size, size * extents[axis]
+    local = sum(np.indices(extents)[axis] * steps[axis] for axis in range(count))
+    planes = np.arange(math.prod(x.shape[:2])).reshape(*x.shape[:2], *(1,) * count)
+    places = x.builder.array((planes * size + local).astype(np.int32))
+    best, at = None, None
+    for tap in np.ndindex(*kernel):
+        value, place = (_tap(t, tap, kernel, settings, fill) for t, fill in ((x, -math.inf), (places, 0)))
+        if best is None or at is None:
+            best, at = value, place
+        else:
+            at, best = where(value > best, place, at), maximum(value, best)
+    if at is None:
+        raise LocalError(f"windows {list(kernel)} hold nothing")
+    return call.result(at, "int64")
+
+
+def _tap(x: Tensor, tap: tuple[int, ...], kernel: Sequence[int], settings: dict[str, Any], fill: float) -> Tensor:
+    """The elements that one place of the kernel meets, window by window."""
+    outer = pooling.max_pool(x.convert(DType.F32), kernel, **settings).shape[2:]
+    for axis, (sides, step, gap) in enumerate(
+        zip(settings["padding"], settings["stride"], settings["dilation"], strict=True), 2
+    ):
+        reach = (outer[axis - 2] - 1) * step + (kernel[axis - 2] - 1) * gap + 1
+        low, high = [0] * len(x.shape), [0] * len(x.shape)
+        low[axis], high[axis] = sides[0], reach - sides[0] - x.shape[axis]
+        x = movement.narrow(movement.pad(x, low, high, value=fill), axis, tap[axis - 2] * gap, outer[axis - 2], step)
+    return x
 
 
 def _average_pool(call: Call) -> Value:

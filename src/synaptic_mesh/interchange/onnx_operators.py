@@ -18,6 +18,8 @@ from synaptic_mesh.interchange.onnx_quantized import QUANTIZED
 from synaptic_mesh.interchange.onnx_recurrent import RECURRENT
 from synaptic_mesh.interchange.onnx_reductions import REDUCTIONS
 from synaptic_mesh.interchange.onnx_resize import RESIZE
+from synaptic_mesh.interchange.onnx_scatter import SCATTER
+from synaptic_mesh.interchange.onnx_sequences import SEQUENCES
 from synaptic_mesh.interchange.onnx_shapes import SHAPES, Handler
 from synaptic_mesh.interchange.onnx_sklearn import SKLEARN
 from synaptic_mesh.interchange.onnx_values import Call, Value
@@ -39,10 +41,18 @@ OPERATORS: dict[str, dict[str, Handler]] = {
         **RESIZE,
         **QUANTIZED,
         **CONTROL,
+        **SCATTER,
+        **SEQUENCES,
     },
     ML_DOMAIN: SKLEARN,
 }
 """Domain -> operator -> how it is traced."""
+TREES = ": trees have no place in a network, keep them where they were trained"
+HINTS = {
+    "ZipMap": ": convert the model with options={'zipmap': False}",
+    **dict.fromkeys(("TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor"), TREES),
+}
+"""What to do about an operator that people meet."""
 
 
 class OnnxNode(msgspec.Struct, frozen=True, eq=False):
@@ -90,7 +100,8 @@ def unsupported(graph: OnnxGraph) -> list[str]:
         if node.op not in OPERATORS.get(node.domain, {}):
             domain = f"{node.domain}." if node.domain else ""
             named = f" {node.name!r}" if node.name else ""
-            found.append(f"operator {domain}{node.op} (node {number}{named}) is not supported")
+            hint = HINTS.get(node.op, "")
+            found.append(f"operator {domain}{node.op} (node {number}{named}) is not supported{hint}")
     return found
 
 

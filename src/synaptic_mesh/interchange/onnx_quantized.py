@@ -5,7 +5,7 @@ from synaptic_mesh.engine.functions import elementwise
 from synaptic_mesh.engine.ir import DType
 from synaptic_mesh.engine.trace import Tensor, maximum, minimum, where
 from synaptic_mesh.interchange.onnx_shapes import Handler, axis_of
-from synaptic_mesh.interchange.onnx_values import WRAPPED, Call, Value
+from synaptic_mesh.interchange.onnx_values import WRAPPED, Call, Value, limits
 
 
 def _quantize(call: Call) -> Value:
@@ -45,8 +45,7 @@ def _quantize_dynamic(call: Call) -> list[Value]:
 def _bounds(kind: str) -> tuple[int, int]:
     if kind not in WRAPPED:
         raise LocalError(f"quantization to {kind} is not computed; there are {', '.join(WRAPPED)}")
-    bits, is_signed = WRAPPED[kind]
-    return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if is_signed else (0, (1 << bits) - 1)
+    return limits(kind)
 
 
 def _along(call: Call, values: Tensor, x: Tensor) -> Tensor:

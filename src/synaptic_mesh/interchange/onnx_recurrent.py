@@ -1,19 +1,39 @@
 """ONNX operators over time: RNN, GRU and LSTM. Gates stand in ONNX's order: z r h, and i o f c.
 
-A loop is written out into the graph. Directions and activation functions are those of the specification; peepholes,
-clipping and sequences of different lengths are not computed.
+Directions, activation functions with their constants, clipping, coupled gates, peepholes and lengths of sequences are
+those of the specification. A sequence that has ended keeps its states and gives 0.
 """
 
 from collections.abc import Callable
 
+import numpy as np
+
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.composites import relu
-from synaptic_mesh.engine.functions.movement import concat, stack
-from synaptic_mesh.engine.trace import Tensor, sigmoid, tanh
+from synaptic_mesh.engine.functions import activations, elementwise
+from synaptic_mesh.engine.functions.movement import stack
+from synaptic_mesh.engine.functions.recurrence import scan
+from synaptic_mesh.engine.trace import Tensor, sigmoid, tanh, where
 from synaptic_mesh.interchange.onnx_shapes import Handler
-from synaptic_mesh.interchange.onnx_values import Call, Value
+from synaptic_mesh.interchange.onnx_values import Call, Value, truth
 
-FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"Sigmoid": sigmoid, "Tanh": tanh, "Relu": relu}
+Function = Callable[[Tensor], Tensor]
+FUNCTIONS: dict[str, tuple[float, float, Callable[[Tensor, float, float], Tensor]]] = {
+    "Sigmoid": (0, 0, lambda x, _a, _b: sigmoid(x)),
+    "Tanh": (0, 0, lambda x, _a, _b: tanh(x)),
+    "Relu": (0, 0, lambda x, _a, _b: relu(x)),
+    "Softsign": (0, 0, lambda x, _a, _b: activations.softsign(x)),
+    "Softplus": (0, 0, lambda x, _a, _b: activations.softplus(x)),
+    "Affine": (1.0, 0.0, lambda x, a, b: x * a + b),
+    "LeakyRelu": (0.01, 0, lambda x, a, _b: activations.leaky_relu(x, a)),
+    "ThresholdedRelu": (1.0, 0, lambda x, a, _b: activations.threshold_relu(x, a)),
+    "ScaledTanh": (1.0, 1.0, lambda x, a, b: tanh(x * b) * a),
+    "HardSigmoid": (0.2, 0.5, activations.hard_sigmoid),
+    "Elu": (1.0, 0, lambda x, a, _b: activations.elu(x, a)),
+}
+"""Name -> (alpha, beta, function of x and both) with the defaults of the specification."""
+DEFAULTS = {1: ["Tanh"], 3: ["Sigmoid", "Tanh"], 4: ["Sigmoid", "Tanh", "Tanh"]}
+"""Gates -> the activations of one direction."""
 States = tuple[Tensor, ...]
 Cell = Callable[["Weights", Tensor, States], States]
 
@@ -25,31 +45,64 @@ class Weights:
         self.call = call
         self.w, self.r = call.floats(1)[direction], call.floats(2)[direction]
         self.hidden = self.r.shape[1]
+        self.turned = self.r.transpose(1, 0)
         width = gates * self.hidden
         zeros = call.builder.constant(0.0, (width,))
         self.wb, self.rb = zeros, zeros
         if call.has(3):
             both = call.floats(3)[direction]
             self.wb, self.rb = both[:width], both[width:]
-        names = call.get("activations") or []
-        count = {1: 1, 3: 2, 4: 3}[gates]
-        chosen = (
-            names[direction * count : (direction + 1) * count] or ["Tanh"]
-            if count == 1
-            else names[direction * count : (direction + 1) * count] or ["Sigmoid", "Tanh", "Tanh"][:count]
-        )
-        for name in chosen:
-            if name not in FUNCTIONS:
-                raise LocalError(f"activation {name} is not computed in {call.op}; there are {', '.join(FUNCTIONS)}")
-        self.functions = [FUNCTIONS[name] for name in chosen]
+        self.peepholes = call.floats(7)[direction] if gates == 4 and call.has(7) else None
+        self.functions = _functions(call, direction, DEFAULTS[gates])
 
     def part(self, joined: Tensor, gate: int) -> Tensor:
         """Return one gate of (n, gates * hidden)."""
         return joined[:, gate * self.hidden : (gate + 1) * self.hidden]
 
+    def peep(self, cell: Tensor, gate: int) -> Tensor | float:
+        """Return what a gate (i, o or f) sees of the cell."""
+        if self.peepholes is None:
+            return 0.0
+        return cell * self.peepholes[gate * self.hidden : (gate + 1) * self.hidden]
+
+
+def _functions(call: Call, direction: int, defaults: list[str]) -> list[Function]:
+    """Return the activations of one direction, each cut at `clip` before."""
+    count = len(defaults)
+    names = call.get("activations") or defaults * 2
+    chosen = names[direction * count : (direction + 1) * count]
+    constants = {key: list(call.get(f"activation_{key}") or []) for key in ("alpha", "beta")}
+    for name in names[: direction * count]:  # constants are handed out in the order of the functions that take them
+        _constants(name, constants)
+    limit = call.get("clip")
+    found = []
+    for name in chosen:
+        if name not in FUNCTIONS:
+            raise LocalError(f"activation {name} is not computed in {call.op}; there are {', '.join(FUNCTIONS)}")
+        alpha, beta = _constants(name, constants)
+        found.append(_activation(name, alpha, beta, limit))
+    return found
+
+
+def _constants(name: str, given: dict[str, list[float]]) -> tuple[float, float]:
+    alpha, beta, _ = FUNCTIONS.get(name, (0, 0, None))
+    takes_alpha = name in ("Affine", "LeakyRelu", "ThresholdedRelu", "ScaledTanh", "HardSigmoid", "Elu")
+    takes_beta = name in ("Affine", "ScaledTanh", "HardSigmoid")
+    return (
+        given["alpha"].pop(0) if takes_alpha and given["alpha"] else alpha,
+        given["beta"].pop(0) if takes_beta and given["beta"] else beta,
+    )
+
+
+def _activation(name: str, alpha: float, beta: float, limit: float | None) -> Function:
+    function = FUNCTIONS[name][2]
+    if limit is None:
+        return lambda x: function(x, alpha, beta)
+    return lambda x: function(elementwise.clip(x, -limit, limit), alpha, beta)
+
 
 def _rnn_cell(weights: Weights, gates: Tensor, states: States) -> States:
-    recurrent = states[0] @ weights.r.transpose(1, 0) + weights.rb
+    recurrent = states[0] @ weights.turned + weights.rb
     return (weights.functions[0](gates + recurrent),)
 
 
@@ -57,11 +110,10 @@ def _gru_cell(weights: Weights, gates: Tensor, states: States) -> States:
     (h,) = states
     squash, bend = weights.functions
     size = weights.hidden
-    turned = weights.r.transpose(1, 0)
-    both = h @ turned[:, : 2 * size] + weights.rb[: 2 * size]
+    both = h @ weights.turned[:, : 2 * size] + weights.rb[: 2 * size]
     update = squash(weights.part(gates, 0) + weights.part(both, 0))
     reset = squash(weights.part(gates, 1) + weights.part(both, 1))
-    own, bias = turned[:, 2 * size :], weights.rb[2 * size :]
+    own, bias = weights.turned[:, 2 * size :], weights.rb[2 * size :]
     if weights.call.get("linear_before_reset", 0):
         new = bend(weights.part(gates, 2) + reset * (h @ own + bias))
     else:
@@ -72,14 +124,21 @@ def _gru_cell(weights: Weights, gates: Tensor, states: States) -> States:
 def _lstm_cell(weights: Weights, gates: Tensor, states: States) -> States:
     h, c = states
     squash, bend, last = weights.functions
-    joined = gates + h @ weights.r.transpose(1, 0) + weights.rb
-    cell = squash(weights.part(joined, 2)) * c + squash(weights.part(joined, 0)) * bend(weights.part(joined, 3))
-    return squash(weights.part(joined, 1)) * last(cell), cell
+    joined = gates + h @ weights.turned + weights.rb
+    enter = squash(_plus(weights.part(joined, 0), weights.peep(c, 0)))
+    keep = squash(_plus(weights.part(joined, 2), weights.peep(c, 2)))
+    if weights.call.get("input_forget", 0):
+        keep = 1.0 - enter
+    cell = keep * c + enter * bend(weights.part(joined, 3))
+    return squash(_plus(weights.part(joined, 1), weights.peep(cell, 1))) * last(cell), cell
+
+
+def _plus(x: Tensor, seen: Tensor | float) -> Tensor:
+    return x + seen if isinstance(seen, Tensor) else x
 
 
 def _recurrence(cell: Cell, gates: int, states: int) -> Handler:
     def build(call: Call) -> list[Value]:
-        _check(call)
         x = call.floats(0)
         is_batch_first = bool(call.get("layout", 0))
         x = x.transpose(1, 0, 2) if is_batch_first else x
@@ -100,17 +159,27 @@ def _recurrence(cell: Cell, gates: int, states: int) -> Handler:
 def _run(
     call: Call, cell: Cell, weights: Weights, x: Tensor, direction: int, is_reverse: bool, count: int
 ) -> tuple[Tensor, States]:
+    """One direction over (time, n, inputs): its outputs (time, n, hidden) and last states."""
     length, rows, width = x.shape
     flat = x.reshape(length * rows, width) @ weights.w.transpose(1, 0) + weights.wb
-    gates = flat.reshape(length, rows, flat.shape[1])
-    states: States = tuple(_start(call, 5 + i, direction, rows, weights.hidden) for i in range(count))
-    found: list[Tensor] = []
-    for t in reversed(range(length)) if is_reverse else range(length):
-        states = cell(weights, gates[t], states)
-        found.append(states[0])
-    if is_reverse:
-        found.reverse()
-    return concat([step.reshape(1, *step.shape) for step in found], 0), states
+    sequences = {"gates": flat.reshape(length, rows, flat.shape[1])}
+    lives = _lives(call, length, rows, weights.hidden)
+    if lives is not None:
+        sequences["lives"] = lives
+    starts = {str(i): _start(call, 5 + i, direction, rows, weights.hidden) for i in range(count)}
+
+    def step(now: dict[str, Tensor], slices: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        before = tuple(now[str(i)] for i in range(count))
+        after = cell(weights, slices["gates"], before)
+        shown = after[0]
+        if "lives" in slices:
+            is_alive = slices["lives"] == 1
+            after = tuple(where(is_alive, new, old) for new, old in zip(after, before, strict=True))
+            shown = where(is_alive, shown, 0.0)
+        return {str(i): state for i, state in enumerate(after)}, {"shown": shown}
+
+    done = scan(step, starts, sequences, reverse=is_reverse)
+    return done.outputs["shown"], tuple(done.states[str(i)] for i in range(count))
 
 
 def _start(call: Call, index: int, direction: int, rows: int, hidden: int) -> Tensor:
@@ -120,16 +189,16 @@ def _start(call: Call, index: int, direction: int, rows: int, hidden: int) -> Te
     return given[:, direction] if call.get("layout", 0) else given[direction]
 
 
-def _check(call: Call) -> None:
-    if call.has(7):
-        raise LocalError("an LSTM with peepholes is not computed")
-    if call.get("clip") is not None or call.get("input_forget", 0):
-        raise LocalError(f"{call.op} with clip or input_forget is not computed")
-    if call.has(4):
-        lengths = call.static(4)
-        steps = call.value(0).shape[1 if call.get("layout", 0) else 0]
-        if (lengths != steps).any():
-            raise LocalError(f"{call.op} of sequences with different lengths {lengths.tolist()[:8]} is not computed")
+def _lives(call: Call, length: int, rows: int, hidden: int) -> Tensor | None:
+    """i32 (time, n, hidden), 1 while a sequence has not ended; None where all go to the end."""
+    if not call.has(4):
+        return None
+    given = call.value(4)
+    if given.array is not None and (given.array >= length).all():
+        return None
+    time = call.builder.array(np.arange(length, dtype=np.int32)).reshape(length, 1, 1)
+    shape = (length, rows, hidden)
+    return truth(time.broadcast_to(shape) < call.tensor(4).reshape(1, rows, 1).broadcast_to(shape))
 
 
 RECURRENT: dict[str, Handler] = {

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable
 
-from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.functions import activations, indexing
+from synaptic_mesh.engine.functions.movement import concat, narrow
 from synaptic_mesh.engine.functions.normalization import mean_over
 from synaptic_mesh.engine.ir import DType
-from synaptic_mesh.engine.trace import Tensor, log, sqrt, where
+from synaptic_mesh.engine.trace import Tensor, log, maximum, minimum, sqrt, where
 from synaptic_mesh.interchange.onnx_shapes import Handler, axis_of
-from synaptic_mesh.interchange.onnx_values import Call, Value
+from synaptic_mesh.interchange.onnx_values import WRAPPED, Call, Value, limits
 
 
 def _axes(call: Call, rank: int) -> list[int] | None:
@@ -72,16 +72,31 @@ def _extreme(is_max: bool) -> Handler:
     def build(call: Call) -> Value:
         x = call.tensor()
         axes = _axes(call, len(x.shape))
-        if x.dtype is not DType.F32:
-            raise LocalError(f"{call.op} of {call.kind()} is not computed; cast to float first")
         if axes is None:
             return call.result(x)
         total = x
         for axis in axes:
-            total = total.max(axis) if is_max else total.min(axis)
+            if x.dtype is not DType.F32:
+                total = _whole_extreme(call, total, axis, is_max)
+            else:
+                total = total.max(axis) if is_max else total.min(axis)
         return call.result(_kept(call, total, x, axes))
 
     return build
+
+
+def _whole_extreme(call: Call, x: Tensor, axis: int, is_max: bool) -> Tensor:
+    """The greatest or least integer of an axis: halves meet until one is left."""
+    pick = maximum if is_max else minimum
+    shape = x.shape[:axis] + x.shape[axis + 1 :]
+    if x.shape[axis] == 0:
+        low, high = limits(call.kind())
+        return x.builder.constant(low if is_max else high, shape, x.dtype)
+    while x.shape[axis] > 1:
+        half = x.shape[axis] // 2
+        both = pick(narrow(x, axis, 0, half), narrow(x, axis, half, half))
+        x = concat([both, narrow(x, axis, 2 * half, 1)], axis) if x.shape[axis] % 2 else both
+    return x.reshape(*shape)
 
 
 def _log_sum_exp(call: Call) -> Value:
@@ -95,9 +110,16 @@ def _log_sum_exp(call: Call) -> Value:
     return call.result(_kept(call, total, x, axes))
 
 
+def narrow_floats(call: Call) -> Tensor:
+    """Return input 1 as f32: a float, or an integer of at most 16 bits, which f32 holds."""
+    if call.kind() in WRAPPED or call.kind() == "bool":
+        return call.tensor().convert(DType.F32)
+    return call.floats()
+
+
 def _best(is_max: bool) -> Handler:
     def build(call: Call) -> Value:
-        x = call.floats()
+        x = narrow_floats(call)
         at = axis_of(call.get("axis", 0), len(x.shape))
         if call.get("select_last_index", 0):
             turned = x[(*(slice(None),) * at, slice(None, None, -1))]

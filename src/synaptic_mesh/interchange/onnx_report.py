@@ -69,12 +69,21 @@ def _run_case(case: Any, model: onnx.ModelProto, backend: Backend | None) -> str
             found = prepared.run(inputs)
         except StepInvalid as error:
             raise LocalError(str(error)) from None
-        for wanted, given in zip(expected, found, strict=True):
+        for wanted, given in _pairs(expected, found):
             plain = numpy_helper.to_array(wanted) if isinstance(wanted, onnx.TensorProto) else np.asarray(wanted)
             difference = _difference(plain, given, case.rtol, case.atol)
             if difference:
                 return difference
     return ""
+
+
+def _pairs(expected: Iterable[Any], found: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield what is compared: sequences value by value."""
+    for wanted, given in zip(expected, found, strict=True):
+        if isinstance(given, list):
+            yield from zip(wanted, given, strict=True)
+        else:
+            yield wanted, given
 
 
 def _stored_sets(case: Any, model: onnx.ModelProto) -> Iterator[tuple[list[Array], list[Array]]]:

@@ -9,7 +9,7 @@ from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.functions import indexing, movement, order
 from synaptic_mesh.engine.ir import DType
-from synaptic_mesh.engine.trace import Tensor, scatter_add, where
+from synaptic_mesh.engine.trace import Tensor, where
 from synaptic_mesh.interchange.onnx_values import Call, Value, as_tensor
 
 Handler = Callable[[Call], Value | list[Value]]
@@ -153,8 +153,8 @@ def _shape(call: Call) -> Value:
     return call.number(extents[slice(call.get("start", 0), call.get("end"))])
 
 
-def _indices(call: Call, index: int, extent: int) -> Tensor:
-    """Negative indices count from the end."""
+def indices(call: Call, index: int, extent: int) -> Tensor:
+    """Return an input as i32 indices from the front; negative ones count from the end."""
     value = call.value(index)
     if value.array is not None:
         fixed = np.where(value.array < 0, value.array + extent, value.array).astype(np.int32)
@@ -166,7 +166,7 @@ def _indices(call: Call, index: int, extent: int) -> Tensor:
 def _gather(call: Call) -> Value:
     x = call.tensor()
     at = axis_of(call.get("axis", 0), len(x.shape))
-    index = _indices(call, 1, x.shape[at])
+    index = indices(call, 1, x.shape[at])
     if not index.shape:
         found = indexing.take(x, index.reshape(1), at)
         return call.result(found.reshape(*x.shape[:at], *x.shape[at + 1 :]))
@@ -176,7 +176,7 @@ def _gather(call: Call) -> Value:
 def _gather_elements(call: Call) -> Value:
     x = call.tensor()
     at = axis_of(call.get("axis", 0), len(x.shape))
-    index = _indices(call, 1, x.shape[at])
+    index = indices(call, 1, x.shape[at])
     for axis, extent in enumerate(index.shape):
         if axis != at and extent != x.shape[axis]:
             x = movement.narrow(x, axis, 0, extent)
@@ -185,6 +185,8 @@ def _gather_elements(call: Call) -> Value:
 
 def _gather_nd(call: Call) -> Value:
     x, batch = call.tensor(), call.get("batch_dims", 0)
+    if call.value(1).array is None:
+        return _gather_nd_computed(call, x, batch)
     index = call.static(1)
     if batch:  # each batch is a first coordinate more
         lead = np.indices(index.shape[:-1])[:batch]
@@ -200,43 +202,21 @@ def _gather_nd(call: Call) -> Value:
     return call.result(picked.reshape(*index.shape[:-1], *x.shape[depth:]))
 
 
-def _scatter_nd(call: Call) -> Value:
-    if call.get("reduction", "none") not in ("none", "add"):
-        raise LocalError(f"reduction {call.get('reduction')!r} is not computed")
-    x, updates, index = call.floats(), call.floats(2), call.static(1)
-    depth = index.shape[-1]
-    flat = np.zeros(index.shape[:-1], np.int64)
+def _gather_nd_computed(call: Call, x: Tensor, batch: int) -> Value:
+    """Indices that data decide: the position of a row is the sum of its coordinates' strides."""
+    index = call.tensor(1)
+    lead, depth = index.shape[:-1], index.shape[-1]
+    extents = x.shape[: batch + depth]
+    numbers = np.indices(lead)[:batch].astype(np.int32)
+    coordinates = [x.builder.array(np.ascontiguousarray(line)) for line in numbers]
     for axis in range(depth):
-        flat = flat * x.shape[axis] + np.where(index[..., axis] < 0, index[..., axis] + x.shape[axis], index[..., axis])
-    rows, width = math.prod(x.shape[:depth]), math.prod(x.shape[depth:])
-    places = x.builder.array(flat.reshape(-1).astype(np.int32))
-    added = scatter_add(updates.reshape(flat.size, width), places, rows)
-    table = x.reshape(rows, width)
-    if call.get("reduction", "none") == "add":
-        return call.result((table + added).reshape(*x.shape))
-    if len(np.unique(flat)) != flat.size:
-        raise LocalError("indices repeat, so the result would depend on an order that ONNX does not define")
-    hit = np.zeros((rows, 1), np.int32)
-    hit[flat.reshape(-1)] = 1
-    mask = x.builder.array(hit).broadcast_to((rows, width))
-    return call.result(where(mask == 1, added, table).reshape(*x.shape))
-
-
-def _scatter_elements(call: Call) -> Value:
-    if call.get("reduction", "none") not in ("none", "add"):
-        raise LocalError(f"reduction {call.get('reduction')!r} is not computed")
-    x, updates = call.floats(), call.floats(2)
-    at = axis_of(call.get("axis", 0), len(x.shape))
-    index = _indices(call, 1, x.shape[at])
-    if any(index.shape[i] != x.shape[i] for i in range(len(x.shape)) if i != at):
-        raise LocalError(f"indices {index.shape} cover a part of {x.shape}; they must be equal but for axis {at}")
-    if call.get("reduction", "none") == "add":
-        return call.result(x + indexing.scatter_add_along(updates, index, at, x.shape[at]))
-    values = call.static(1)
-    ordered = np.sort(np.where(values < 0, values + x.shape[at], values), axis=at)
-    if (np.diff(ordered, axis=at) == 0).any():
-        raise LocalError("indices repeat, so the result would depend on an order that ONNX does not define")
-    return call.result(indexing.scatter_along(x, updates, index, at))
+        at = index[..., axis]
+        coordinates.append(where(at < 0, at + x.shape[batch + axis], at))
+    flat = coordinates[0]
+    for line, extent in zip(coordinates[1:], extents[1:], strict=True):
+        flat = flat * extent + line
+    rows = x.reshape(math.prod(extents), *x.shape[batch + depth :])
+    return call.result(indexing.take(rows, flat, 0))
 
 
 def _one_hot(call: Call) -> Value:
@@ -301,10 +281,19 @@ def _space_to_depth(call: Call) -> Value:
 
 
 def _top_k(call: Call) -> list[Value]:
-    x, k = call.floats(), int(call.static(1).reshape(-1)[0])
-    axis = call.get("axis", -1)
-    values, found = order.top_k(x, k, axis, largest=bool(call.get("largest", 1)))
-    return [call.result(values), call.result(found, "int64")]
+    """Integers are ranked by their upper half, and among equals by their lower: f32 holds both."""
+    x, k = call.tensor(), int(call.static(1).reshape(-1)[0])
+    axis, largest = call.get("axis", -1), bool(call.get("largest", 1))
+    if x.dtype is DType.F32:
+        values, found = order.top_k(x, k, axis, largest=largest)
+        return [call.result(values), call.result(found, "int64")]
+    at = axis_of(axis, len(x.shape))
+    whole = x.bitcast(DType.I32) ^ (-(1 << 31) if x.dtype is DType.U32 else 0)
+    low, high = (whole & 0xFFFF).convert(DType.F32), (whole >> 16).convert(DType.F32)
+    _, by_low = order.sort(low, at, descending=largest)
+    _, by_high = order.top_k(indexing.gather_along(high, by_low, at), k, at, largest=largest)
+    found = indexing.gather_along(by_low, by_high, at)
+    return [call.result(indexing.gather_along(x, found, at)), call.result(found, "int64")]
 
 
 def _cumulative_sum(call: Call) -> Value:
@@ -372,8 +361,6 @@ SHAPES: dict[str, Handler] = {
     "Gather": _gather,
     "GatherElements": _gather_elements,
     "GatherND": _gather_nd,
-    "ScatterElements": _scatter_elements,
-    "ScatterND": _scatter_nd,
     "OneHot": _one_hot,
     "Range": _range,
     "EyeLike": _eye,

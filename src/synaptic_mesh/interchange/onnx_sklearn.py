@@ -1,5 +1,7 @@
 """Operators of ai.onnx.ml that scikit-learn's converter writes for linear models, scalers and networks."""
 
+import math
+
 import numpy as np
 
 from synaptic_mesh.base.errors import LocalError
@@ -46,9 +48,7 @@ def _regressor(call: Call) -> Value:
 
 
 def _classifier(call: Call) -> list[Value]:
-    labels = call.get("classlabels_ints")
-    if not labels:
-        raise LocalError("LinearClassifier with text labels is not computed; train with numbers as labels")
+    labels = call.get("classlabels_ints") or call.get("classlabels_strings") or []
     x = _f32(call)
     outputs = len(call.get("coefficients")) // x.shape[1]
     raw = _linear(call, x, outputs)
@@ -58,8 +58,11 @@ def _classifier(call: Call) -> list[Value]:
         scores = concat([1.0 - high if call.get("post_transform") == "LOGISTIC" else -high, high], 1)
     else:
         side, scores = raw.argmax(1), _transformed(call, raw)
-    table = x.builder.array(np.array(labels, np.int32))
-    return [call.result(indexing.take(table, side, 0), "int64"), call.result(scores, "float32")][: call.outputs]
+    if call.get("classlabels_ints"):
+        found = call.result(indexing.take(x.builder.array(np.array(labels, np.int32)), side, 0), "int64")
+    else:
+        found = Value("string", tensor=side, names=np.array(labels, object))
+    return [found, call.result(scores, "float32")][: call.outputs]
 
 
 def _normalizer(call: Call) -> Value:
@@ -73,7 +76,20 @@ def _binarizer(call: Call) -> Value:
     return call.result(where(_f32(call) > call.get("threshold", 0.0), 1.0, 0.0), "float32")
 
 
+def _imputer(call: Call) -> Value:
+    """NaN, or the number that stands for a missing one, becomes the feature's value."""
+    x = _f32(call)
+    values = call.get("imputed_value_floats") or call.get("imputed_value_int64s")
+    wide = x.builder.array(np.array(values, np.float32)).broadcast_to(x.shape)
+    missing = call.get("replaced_value_float", math.nan)
+    if math.isnan(missing):
+        return call.result(where(x == x, x, wide), "float32")
+    return call.result(where(x == missing, wide, x), "float32")
+
+
 def _extract(call: Call) -> Value:
+    if call.kind() == "string":  # the labels of a classifier, by position
+        return Value("string", tensor=call.tensor(1), names=call.static(0).reshape(-1))
     x = call.tensor()
     index = call.tensor(1)
     flat = index.reshape(index.node.size)
@@ -87,5 +103,6 @@ SKLEARN: dict[str, Handler] = {
     "LinearClassifier": _classifier,
     "Normalizer": _normalizer,
     "Binarizer": _binarizer,
+    "Imputer": _imputer,
     "ArrayFeatureExtractor": _extract,
 }

@@ -48,13 +48,17 @@ class NeedStatic(Exception):
 
 
 class Value(msgspec.Struct, frozen=True, eq=False):
-    """kind: the ONNX type by NumPy's name. One of array and tensor is set."""
+    """kind: the ONNX type by NumPy's name. One of array, tensor and items is set."""
 
     kind: str
     array: Array | None = None
     tensor: Tensor | None = None
     source: str = ""
     """The model's input that the value is, as it entered."""
+    items: "tuple[Value, ...] | None" = None
+    """The values of a sequence."""
+    names: Array | None = None
+    """Text labels: the tensor holds their positions here."""
 
     @property
     def shape(self) -> Shape:
@@ -102,6 +106,10 @@ class Call:
         """Return an input as a tensor."""
         return as_tensor(self.builder, self.value(index))
 
+    def tensor_of(self, value: Value) -> Tensor:
+        """Return any value as a tensor."""
+        return as_tensor(self.builder, value)
+
     def optional(self, index: int) -> Tensor | None:
         """Return an input as a tensor, or None when it is left out."""
         return self.tensor(index) if self.has(index) else None
@@ -148,6 +156,8 @@ def as_tensor(builder: Builder, value: Value) -> Tensor:
     """Return a value as a tensor; a static one becomes a constant."""
     if value.tensor is not None:
         return value.tensor
+    if value.items is not None:
+        raise LocalError(f"a sequence of {len(value.items)} values is no tensor")
     array = np.asarray(value.array)
     narrow = to_engine(array, value.kind, "a constant")
     if narrow.size and (narrow == narrow.reshape(-1)[0]).all() and narrow.size > 1:
@@ -193,6 +203,14 @@ def wrapped(x: Tensor, kind: str) -> Tensor:
     bits, is_signed = WRAPPED[kind]
     shifted = x << (32 - bits)
     return shifted >> (32 - bits) if is_signed else (shifted.bitcast(DType.U32) >> (32 - bits)).bitcast(DType.I32)
+
+
+def limits(kind: str) -> tuple[int, int]:
+    """Return the least and greatest integer of a type as it is held here."""
+    if kind == "bool":
+        return 0, 1
+    bits, is_signed = WRAPPED.get(kind, (32, kind != "uint32"))
+    return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if is_signed else (0, (1 << bits) - 1)
 
 
 def truth(condition: Tensor) -> Tensor:

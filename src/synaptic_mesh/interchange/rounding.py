@@ -33,7 +33,9 @@ def _shortened(bits: Tensor, count: int) -> Tensor:
 
 
 def _instead(x: Tensor, rounded: Tensor) -> Tensor:
-    """The rounded value, exactly: x plus a difference that f32 holds. NaN stays."""
-    inside = where(abs(rounded) < math.inf, rounded, x)
-    moved = x + stop_gradient(inside - x)
-    return where(x == x, where(abs(rounded) < math.inf, moved, stop_gradient(rounded)), x)
+    """The rounded value, exactly: x plus a difference that f32 holds, which lets the gradient of x through. Zeros,
+    which keep their sign, and infinities stand for themselves; NaN stays."""
+    size = abs(rounded)
+    is_plain = where(size < math.inf, size, 0.0) > 0.0
+    moved = x + stop_gradient(where(is_plain, rounded, x) - x)
+    return where(x == x, where(is_plain, moved, stop_gradient(rounded)), x)
