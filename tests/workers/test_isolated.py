@@ -51,6 +51,29 @@ class Hostile:
         return process
 
 
+class Clock:
+    """Stands where `perf_counter` stands: every look at it lets `tick` seconds pass."""
+
+    def __init__(self) -> None:
+        self.now, self.tick = 0.0, 1.0
+
+    def __call__(self) -> float:
+        self.now += self.tick
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(isolated, "perf_counter", clock)
+    return clock
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("programs")
+
+
 @pytest.fixture(scope="module")
 def wasm() -> WasmBackend:
     backend = WasmBackend()
@@ -62,10 +85,10 @@ def are_over(hostile: Hostile) -> list[bool]:
     return [not close.alive for close in hostile.started]
 
 
-def test_the_state_moves_into_the_process_and_survives_nothing(wasm: WasmBackend, tmp_path: Path) -> None:
+def test_the_state_moves_into_the_process_and_survives_nothing(wasm: WasmBackend, cache: Path) -> None:
     said: list[str] = []
     expected = ReferenceBackend().compile(recurrent())
-    with IsolatedBackend(wasm, tmp_path, NEVER, said.append) as backend, backend.compile(recurrent()) as program:
+    with IsolatedBackend(wasm, cache, NEVER, said.append) as backend, backend.compile(recurrent()) as program:
         assert backend.trust is Trust.EXACT
         for one in (expected, program):
             one.write("x", X)
@@ -100,21 +123,53 @@ def test_the_state_moves_into_the_process_and_survives_nothing(wasm: WasmBackend
     assert not process.close.alive
 
 
-def test_a_program_moves_when_it_has_spent_enough_and_its_calls_are_long_enough(wasm: WasmBackend) -> None:
+@pytest.mark.parametrize(("rule", "starts_in"), [(MoveRule(5.0, 1.0), 6), (MoveRule(5.0, 1.5), None)])
+@pytest.mark.usefixtures("clock")
+def test_a_program_gets_a_process_when_it_spent_enough_in_long_calls(
+    wasm: WasmBackend, rule: MoveRule, starts_in: int | None
+) -> None:
     hostile = Hostile("obeys")
-    clock = iter(range(1_000_000))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(isolated, "perf_counter", lambda: float(next(clock)))  # every call takes a second
-        for rule, runs in ((MoveRule(5.0, 1.0), 6), (MoveRule(5.0, 1.5), 20)):
-            backend = IsolatedBackend(wasm, rule=rule, start=hostile)
-            program = backend.compile(recurrent())
-            for count in range(1, runs + 1):
-                assert not hostile.started, count
+    with IsolatedBackend(wasm, rule=rule, start=hostile) as backend, backend.compile(recurrent()) as program:
+        for count in range(1, starts_in or 20):
+            program.run()  # takes a second by this clock
+            assert not hostile.started, count
+        program.run()
+        assert len(hostile.started) == (starts_in is not None)
+
+
+def test_a_program_whose_steps_take_longer_in_the_process_goes_back_with_its_state(
+    wasm: WasmBackend, cache: Path, clock: Clock
+) -> None:
+    said: list[str] = []
+    rule = MoveRule(after_s=2.0, call_s_min=0.0, check_s=10.0)
+    expected = ReferenceBackend().compile(recurrent())
+    with IsolatedBackend(wasm, cache, rule, said.append) as backend, backend.compile(recurrent()) as program:
+
+        def run(count: int, tick: float) -> None:
+            clock.tick = tick
+            for _ in range(count):
                 program.run()
-            if rule.call_s_min == 1.0:
-                assert len(hostile.started) == 1
-                hostile.started.pop()
-            backend.close()
+                expected.run()
+                assert program.read("loss").tobytes() == expected.read("loss").tobytes()
+
+        for one in (expected, program):
+            one.write("x", X)
+        run(2, 1.0)
+        assert program.wait_for_native()
+        run(12, 0.9)
+        assert program.is_native  # faster than before, so it stays
+        run(10, 1.1)
+        assert program.is_native
+        run(1, 1.0)
+        assert not program.is_native
+        assert said[-1].endswith(
+            "back to WebAssembly: a step took 1000000 us there and takes 1100000 us in its process"
+        )
+        assert program.read("h").tobytes() == expected.read("h").tobytes()
+        run(7, 1.0)
+        assert backend.counts.started == 1  # four times as patient as the time before
+        run(1, 1.0)
+        assert (backend.counts.started, backend.counts.returned, backend.counts.lost) == (2, 1, 0)
 
 
 def lose(program: IsolatedProgram) -> None:

@@ -4,11 +4,14 @@ A stranger's graph may be made to provoke a bug in LLVM, while it compiles or in
 meets such a graph in the node's process (`native_child`, `confinement`). The bits are the same in both places, so the
 only questions are of time, and they are answered by measuring:
 
-- A process costs 0.3 s of a processor to start with golden vectors in the program cache, 0.8 s without. It is started
-  once a graph has spent `after_s` in WebAssembly: whoever waits so long wastes at most about as much as it can lose.
-- A message to the process and back costs some 15 us, and machine code takes about half the time of WebAssembly. So a
-  call pays from 30 us in WebAssembly on; `call_s_min` is twice that. Small models reach it because the inner steps of
-  an update travel in groups (`engine.backend.run_feed`).
+- A process takes about as long to start as `after_s`. It is started once a graph has spent that time in WebAssembly:
+  whoever waits so long wastes at most about as much as it can lose.
+- A message to the process and back costs some 15 us on a quiet machine, and machine code takes about half the time of
+  WebAssembly. So a call pays from 30 us in WebAssembly on; `call_s_min` is twice that. Small models reach it because
+  the inner steps of an update travel in groups (`engine.backend.run_feed`).
+- On a busy machine waking a process waits for a turn, which may take milliseconds. So both places are compared by what
+  a step took there: after each `check_s` in the process a program whose steps took longer than before goes back, and
+  waits `RETRY_FACTOR` times as long for its next chance.
 
 A process that is lost takes the state of its program with it: the call raises WorkerLost, and afterwards the program is
 a new one in WebAssembly, its inputs zero. Whoever has the task repeats it. A graph that lost `losses_max` processes
@@ -32,6 +35,8 @@ from synaptic_mesh.engine.serialize import graph_digest
 from synaptic_mesh.workers.native_process import NativeProcess, ProcessProgram, WorkerLost, WorkerRefused
 from synaptic_mesh.workers.wasm_runtime import WasmBackend, WasmProgram
 
+RETRY_FACTOR = 4
+"""How much longer a program that went back waits than the time before."""
 GRAPHS_REMEMBERED_MAX = 1_024
 """Graphs whose losses are counted; each came with a job that somebody paid for."""
 
@@ -43,6 +48,8 @@ class MoveRule(msgspec.Struct, frozen=True):
     """Seconds that its calls have taken in WebAssembly."""
     call_s_min: float = 60e-6
     """Least seconds that a call takes in WebAssembly on average."""
+    check_s: float = 2.0
+    """Seconds of calls in the process after which it is compared with WebAssembly."""
     processes_max: int = 4
     """At once; some 80 MB each, and the arena. Further graphs stay in WebAssembly until a program is closed."""
     losses_max: int = 2
@@ -56,6 +63,8 @@ class Counts:
         self.started = 0
         self.moved = 0
         """Programs that went on in a process."""
+        self.returned = 0
+        """Programs that came back because their steps took longer there."""
         self.lost = 0
         self.refused = 0
         """Graphs that LLVM or our planner cannot compile."""
@@ -127,6 +136,14 @@ class IsolatedBackend:
         self.counts.moved += 1
         self.say(f"graph {short(digest)} goes on as machine code in process {process.pid}")
 
+    def note_return(self, digest: Digest, wasm_s: float, process_s: float) -> None:
+        """Count, and say why."""
+        self.counts.returned += 1
+        self.say(
+            f"graph {short(digest)} goes back to WebAssembly: a step took {wasm_s * 1e6:.0f} us there and takes "
+            f"{process_s * 1e6:.0f} us in its process"
+        )
+
     def note_loss(self, digest: Digest, error: Exception) -> None:
         """Count, and say what happens now."""
         self.counts.lost += 1
@@ -168,8 +185,9 @@ class IsolatedProgram:
         self._digest = graph_digest(graph)
         self._program: WasmProgram | ProcessProgram = program
         self._process: NativeProcess | None = None
-        self._spent_s = 0.0
-        self._calls = 0
+        self._wait_s = backend.rule.after_s
+        self._wasm_step_s = 0.0
+        self._spent_s, self._calls, self._steps = 0.0, 0, 0
         self.is_native = False
         """True while the program runs in a process."""
 
@@ -194,11 +212,11 @@ class IsolatedProgram:
 
     def run_many(self, steps: int) -> None:
         """Execute `steps` times in one call. Raises as `run` does."""
-        self._carry_out(lambda program: program.run_many(steps))
+        self._carry_out(lambda program: program.run_many(steps), steps)
 
     def run_feed(self, feed: Mapping[str, Array]) -> None:
         """See `engine.backend.run_feed`. Raises as `run` does."""
-        self._carry_out(lambda program: run_feed(program, feed))
+        self._carry_out(lambda program: run_feed(program, feed), len(next(iter(feed.values()))))
 
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Write all `inputs`, run, and return every output by name."""
@@ -213,8 +231,10 @@ class IsolatedProgram:
         if self._process is not None:
             self._process.close()
 
-    def _carry_out(self, act: Callable[[WasmProgram | ProcessProgram], None]) -> None:
-        if not self.is_native:
+    def _carry_out(self, act: Callable[[WasmProgram | ProcessProgram], None], steps: int) -> None:
+        if self.is_native:
+            self._compare()
+        else:
             self._consider()
         began_s = perf_counter()
         try:
@@ -225,6 +245,7 @@ class IsolatedProgram:
             raise
         self._spent_s += perf_counter() - began_s
         self._calls += 1
+        self._steps += steps
 
     def _consider(self) -> None:
         """Start a process when the rule says so; move to one that is ready."""
@@ -232,12 +253,28 @@ class IsolatedProgram:
             self._try_move(wait=False)
             return
         rule = self._backend.rule
-        if self._spent_s >= rule.after_s and self._spent_s >= rule.call_s_min * self._calls:
-            self._begin_watch()
+        if self._spent_s >= self._wait_s and self._spent_s >= rule.call_s_min * self._calls:
             self._process = self._backend.start(self.graph, self._digest)
+            if self._process is None:
+                self._begin_watch()
+
+    def _compare(self) -> None:
+        """Go back to WebAssembly, with the state, when the steps took less there."""
+        if self._spent_s < self._backend.rule.check_s or not self._steps:
+            return
+        process_step_s = self._spent_s / self._steps
+        self._begin_watch()
+        if process_step_s <= self._wasm_step_s or self._process is None:
+            return
+        self._backend.note_return(self._digest, self._wasm_step_s, process_step_s)
+        wasm = self._backend.wasm.compile(self.graph)
+        self._take(wasm)
+        self._process.close()
+        self._process, self.is_native = None, False
+        self._wait_s *= RETRY_FACTOR
 
     def _try_move(self, *, wait: bool) -> None:
-        """Inputs, which hold the carried state, are all that a following step reads: copy them and switch."""
+        """Switch to the process when it is ready, or say what became of it."""
         process = self._process
         if process is None or self.is_native:
             return
@@ -250,13 +287,21 @@ class IsolatedProgram:
             self._backend.note_refusal(self._digest, error)
         except WorkerLost as error:
             self._process = None
+            self._begin_watch()
             self._backend.note_loss(self._digest, error)
         else:
-            for name in self.graph.inputs:
-                native.write(name, self._program.read(name))
-            self._program.close()
-            self._program, self.is_native = native, True
+            self._take(native)
+            self.is_native = True
+            self._wasm_step_s = self._spent_s / self._steps if self._steps else float("inf")
+            self._begin_watch()
             self._backend.note_move(self._digest, process)
+
+    def _take(self, program: WasmProgram | ProcessProgram) -> None:
+        """Go on in `program`. Inputs, which hold the carried state, are all that a following step reads."""
+        for name in self.graph.inputs:
+            program.write(name, self._program.read(name))
+        self._program.close()
+        self._program = program
 
     def _fall_back(self) -> None:
         self._process, self.is_native = None, False
@@ -266,7 +311,7 @@ class IsolatedProgram:
 
     def _begin_watch(self) -> None:
         """Measure anew: a graph that got no process, or lost one, earns its next chance as it did the first."""
-        self._spent_s, self._calls = 0.0, 0
+        self._spent_s, self._calls, self._steps = 0.0, 0, 0
 
     def __enter__(self) -> "IsolatedProgram":
         return self
