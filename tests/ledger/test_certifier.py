@@ -9,7 +9,7 @@ from synaptic_mesh.base.codec import encode
 from synaptic_mesh.base.errors import PeerError
 from synaptic_mesh.identity.hybrid import HYBRID_SIGNATURE_BYTES
 from synaptic_mesh.ledger import certifier as module
-from synaptic_mesh.ledger.certifier import ANSWER_MS, OWN_KEPT, RESEND_MS, VOTES_KEPT, Certifier
+from synaptic_mesh.ledger.certifier import ANSWER_MS, OWN_KEPT, RESEND_MS, SIGNED_KEPT, VOTES_KEPT, Certifier
 from synaptic_mesh.ledger.checkpoint import (
     Checkpoint,
     CheckpointCertificate,
@@ -95,7 +95,8 @@ def test_what_is_certified_is_not_signed_any_more() -> None:
 
 def restarted(*votes: CheckpointVote, certificates: tuple[CheckpointCertificate, ...] = ()) -> Certifier:
     machine = Certifier(RULES, 0, KEYS[0].sign)
-    machine.restore(votes, certificates)
+    for each in (*votes, *certificates):
+        machine.restore(each)
     return machine
 
 
@@ -333,6 +334,10 @@ def test_own_checkpoints_are_bounded() -> None:
     assert len(machine._own) == OWN_KEPT
     assert machine.executed_index == 10 * (OWN_KEPT + 9)
     assert len(machine._signed) == 1
+    newest = SIGNED_KEPT + 3
+    again = restarted(*[vote(0, 10 * index) for index in range(1, newest + 1)])
+    assert (len(again._signed), max(again._signed)) == (SIGNED_KEPT, 10 * newest)
+    assert again.executed(checkpoint(10 * newest), 0) == again.resume(0) == []
 
 
 # --- whole networks

@@ -48,6 +48,8 @@ VOTES_KEPT = 4
 """Newest commits of which an author's votes are kept, two votes for each: the second convicts it."""
 OWN_KEPT = 64
 """Newest own checkpoints, to compare others' with."""
+SIGNED_KEPT = 256
+"""Newest own votes that a restart compares with what it executes again."""
 RESEND_MS = 2_000
 """Pause between two tries to get the newest checkpoint certified."""
 ANSWER_MS = 500
@@ -88,13 +90,15 @@ class Certifier:
 
     # --- start
 
-    def restore(self, votes: Sequence[CheckpointVote], certificates: Sequence[CheckpointCertificate]) -> None:
-        """Take what the log holds, in its order, before anything is executed."""
-        for vote in votes:
-            self._signed[vote.checkpoint.index] = vote.checkpoint
-            self._vote = vote
-        if certificates:
-            self.certified = self._ahead = max(certificates, key=lambda each: each.checkpoint.index)
+    def restore(self, each: CheckpointVote | CheckpointCertificate) -> None:
+        """Take what the log holds, one after the other in its order, before anything is executed."""
+        if isinstance(each, CheckpointVote):
+            self._vote = each
+            self._signed[each.checkpoint.index] = each.checkpoint
+            if len(self._signed) > SIGNED_KEPT:
+                del self._signed[next(iter(self._signed))]  # they ascend
+        elif each.checkpoint.index > self.certified_index:
+            self.certified = self._ahead = each
 
     def resume(self, now_ms: int) -> list[Effect]:
         """The log has been executed again: from now on checkpoints are signed and sent."""

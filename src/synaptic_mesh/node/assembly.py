@@ -25,7 +25,6 @@ from synaptic_mesh.identity.keys import KeyPair
 from synaptic_mesh.ledger import checkpoint_effects as checkpoints
 from synaptic_mesh.ledger import events as ledger_events
 from synaptic_mesh.ledger.certifier import ANSWER_BYTES_MAX, Certifier
-from synaptic_mesh.ledger.checkpoint import CheckpointCertificate, CheckpointVote
 from synaptic_mesh.ledger.jobs import JobState, JobStatus
 from synaptic_mesh.ledger.ledger import Ledger, OrderedCommit
 from synaptic_mesh.ledger.signing import VerifiedTransaction
@@ -135,18 +134,14 @@ class Assembly:
         """
         blocks: list[VerifiedBlock] = []
         commits: list[consensus.Commit] = []
-        signed: list[CheckpointVote | CheckpointCertificate] = []
         for data in records:
             record = decode_untrusted(LogRecord, data, bytes_max=1 << 30)
             verified = [self._verify_block(block) for block in record.blocks]
             self._stored.note([block.round for block in verified])
             blocks += verified
             commits += record.commits
-            signed += record.checkpoints
-        self.certifier.restore(
-            [each for each in signed if isinstance(each, CheckpointVote)],
-            [each for each in signed if isinstance(each, CheckpointCertificate)],
-        )
+            for each in record.checkpoints:
+                self.certifier.restore(each)
         effects = self._core.start(
             now_ms,
             blocks=tuple(blocks),
