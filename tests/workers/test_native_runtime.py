@@ -23,7 +23,7 @@ from synaptic_mesh.engine.native.profile import AVX2, NEON, SSE2
 from synaptic_mesh.engine.optimizers import SGD, Tensors, training_step
 from synaptic_mesh.engine.reference import ReferenceBackend
 from synaptic_mesh.engine.serialize import graph_digest
-from synaptic_mesh.engine.trace import Builder, Tensor, exp, f32, floor, gather, i32, matmul, trace
+from synaptic_mesh.engine.trace import Builder, Tensor, exp, f32, floor, gather, i32, matmul, tanh, trace
 from synaptic_mesh.workers import native_runtime
 from synaptic_mesh.workers.arena_program import ENVIRONMENT_CHANGED
 from synaptic_mesh.workers.compiling_backend import LOADED_MAX
@@ -84,6 +84,25 @@ def test_every_width_of_this_machine_has_the_golden_bits(number: int) -> None:
     wide = NativeBackend(profile=host_profiles()[number])
     wide.qualify()
     assert wide.trust is Trust.EXACT
+
+
+def test_small_graphs_are_served_by_a_narrow_profile_that_is_qualified_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow = host_profiles()[-1]._replace(name="narrow")
+    monkeypatch.setattr(native_runtime, "small_profile", lambda _: narrow)
+    backend = NativeBackend()
+    backend.qualify_on_demand()
+    small, large = trace(lambda x: exp(x), {"x": f32(3)}), trace(lambda x: exp(x), {"x": f32(1000)})
+    assert (backend.serving(large), backend.serving(small).profile) == (backend, narrow)
+    assert NativeBackend(profile=host_profiles()[0]).serving(small).profile == host_profiles()[0]
+    x = np.ones(3, np.float32)
+    assert (
+        backend.compile(small)({"x": x})["output"].tobytes()
+        == ReferenceBackend().compile(small)({"x": x})["output"].tobytes()
+    )
+    key = "elementwise:out/tanh"
+    monkeypatch.setitem(golden.DIGESTS, key, "0" * golden.DIGEST_CHARS)
+    with pytest.raises(ResourceError, match="narrow"):
+        backend.compile(trace(lambda x: tanh(x), {"x": f32(3)}))
 
 
 def test_a_machine_with_other_bits_gets_no_trust(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +275,7 @@ def test_the_cache_saves_the_compilation_and_a_damaged_entry_is_rebuilt(tmp_path
 def test_an_object_that_llvm_refuses_is_rebuilt(tmp_path: Path) -> None:
     graph = counter()
     cache = ProgramCache(tmp_path / "c")
-    first = NativeBackend(cache)
+    first = NativeBackend(cache).serving(graph)
     built = first.load(graph).layout
     key = first._key(graph_digest(graph))
     cache.store(key, type(built)(b"", b"not an object", built.inputs, built.outputs, built.arena_bytes))
@@ -357,7 +376,7 @@ def test_nothing_is_fused_for_aarch64() -> None:
 
 def test_explain_shows_plan_text_and_assembly() -> None:
     report = explain_native(counter())
-    assert report.profile == host_profiles()[0].name
+    assert report.profile == NativeBackend().serving(counter()).profile.name
     assert "fused (3,)" in report.plan
     assert "define i32 @run(ptr %arena, i64 %steps)" in report.text
     assert "run:" in report.assembly

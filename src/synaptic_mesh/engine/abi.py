@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from synaptic_mesh.engine.ir import DType, Shape
 
-WASM_EMITTER_VERSION = 13
+WASM_EMITTER_VERSION = 14
 """Raised whenever the same graph would give another WebAssembly module; part of every cache key."""
-NATIVE_EMITTER_VERSION = 15
+NATIVE_EMITTER_VERSION = 16
 """Raised whenever the same graph would give another LLVM text; part of every cache key."""
 PAGE_BYTES = 1 << 16
 """Of a module's memory."""

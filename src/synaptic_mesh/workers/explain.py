@@ -77,7 +77,7 @@ def explain_native(graph: Graph) -> NativeExplanation:
 
     verify(graph)
     admit(graph)
-    backend = NativeBackend()
+    backend = NativeBackend().serving(graph)
     started = time.perf_counter()
     compiled = compile_native(graph, backend.profile)
     generated = time.perf_counter()

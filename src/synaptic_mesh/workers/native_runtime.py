@@ -29,8 +29,10 @@ from synaptic_mesh.engine.abi import (
     NATIVE_EMITTER_VERSION,
     RUN_EXPORT,
 )
+from synaptic_mesh.engine.backend import Trust
 from synaptic_mesh.engine.ir import Graph
-from synaptic_mesh.engine.native.profile import Profile, supported_profiles
+from synaptic_mesh.engine.limits import flops
+from synaptic_mesh.engine.native.profile import SMALL_FLOPS_MAX, Profile, small_profile, supported_profiles
 from synaptic_mesh.workers.arena_program import ArenaProgram
 from synaptic_mesh.workers.compiling_backend import CompilingBackend, cached_slots
 from synaptic_mesh.workers.pool import SharedRun, check_threads, word_view
@@ -86,7 +88,8 @@ class Loaded(NamedTuple):
 class NativeBackend(CompilingBackend[Loaded, "NativeProgram"]):
     """Executes graphs as machine code. Exact only after the golden vectors gave the right bits on this machine.
 
-    Threads may share a backend; each program belongs to one thread at a time. `profile`: one of `host_profiles()`.
+    Threads may share a backend; each program belongs to one thread at a time. `profile`: one of `host_profiles()`, used
+    for every graph; without it the fastest one, at the width that fits the graph.
     `threads`: how many may work on one large product; the bits do not depend on it.
     """
 
@@ -96,6 +99,8 @@ class NativeBackend(CompilingBackend[Loaded, "NativeProgram"]):
 
     def __init__(self, cache: ProgramCache | None = None, profile: Profile | None = None, threads: int = 1) -> None:
         self.profile = profile or host_profiles()[0]
+        self._small_profile = small_profile(self.profile) if profile is None else None
+        self._small: NativeBackend | None = None
         self.threads = check_threads(threads)
         require_llvm()
         super().__init__(cache)
@@ -115,6 +120,22 @@ class NativeBackend(CompilingBackend[Loaded, "NativeProgram"]):
     def program(self, graph: Graph, code: Loaded) -> "NativeProgram":
         """Return a new arena for `code`. Raises ResourceError when there is no memory for it."""
         return NativeProgram(graph, code)
+
+    def load(self, graph: Graph) -> Loaded:
+        """See `CompilingBackend.load`; the code of a small graph comes from a backend of its own, qualified itself."""
+        backend = self.serving(graph)
+        return super().load(graph) if backend is self else backend.load(graph)
+
+    def serving(self, graph: Graph) -> "NativeBackend":
+        """Return the backend whose profile fits the graph: this one, or one for small graphs."""
+        if self._small_profile is None or flops(graph) > SMALL_FLOPS_MAX:
+            return self
+        with self._lock:
+            if self._small is None:
+                self._small = NativeBackend(self.cache, self._small_profile)
+                if self.trust is Trust.EXACT:
+                    self._small.qualify_on_demand()
+        return self._small
 
     def _generate(self, graph: Graph) -> tuple[CachedProgram, Loaded]:
         from synaptic_mesh.engine.native.compiler import compile_native  # not needed for what the cache holds

@@ -3,7 +3,7 @@
 import pytest
 
 from synaptic_mesh.base.errors import LocalError
-from synaptic_mesh.engine.native.profile import AVX2, NEON, SSE2, supported_profiles
+from synaptic_mesh.engine.native.profile import AVX2, AVX512, NEON, SSE2, small_profile, supported_profiles
 
 V3 = {"avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"}
 V4 = V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
@@ -24,3 +24,10 @@ def test_one_missing_feature_is_enough_to_step_down() -> None:
 def test_other_machines_are_sent_to_wasm() -> None:
     with pytest.raises(LocalError, match="riscv64"):
         supported_profiles("riscv64", ())
+
+
+def test_only_the_widest_has_another_width_for_small_graphs() -> None:
+    small = small_profile(AVX512)
+    assert small is not None
+    assert (small.lanes, small.cpu, small_profile(small)) == (8, AVX512.cpu, None)
+    assert [small_profile(profile) for profile in (AVX2, SSE2, NEON)] == [None] * 3

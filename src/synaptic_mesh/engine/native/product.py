@@ -13,6 +13,8 @@ from synaptic_mesh.engine.native.chain import Chain, Part, Strides, parts_of
 from synaptic_mesh.engine.native.function import Function, Index
 from synaptic_mesh.engine.native.profile import Profile
 from synaptic_mesh.engine.native.values import FLOAT, Value, VectorOps
+from synaptic_mesh.engine.nest.builder import POINTER
+from synaptic_mesh.engine.nest.columns import load_columns
 from synaptic_mesh.engine.wasm.chain import is_cheap
 
 NARROW_ROWS_MAX = 10
@@ -135,27 +137,36 @@ class _Product:
             target = f.at(self.work, f.mul(column, 4 * product.k))
             source = f.at(self.b, f.mul(column, product.b_column))
             step = 4 * sum(part.width for part in parts)
+            block = self.profile.lanes if product.b_k == 4 else 1
 
-            def line(position: str, _: list[str]) -> list[str]:
-                row, to = f.at(source, f.mul(position, product.b_k)), f.at(target, f.mul(position, step))
+            def lines(position: Index, count: int) -> None:
+                at, to = f.at(source, f.mul(position, product.b_k)), f.at(target, f.mul(position, step))
                 for part in parts:
-                    f.store(f"<{part.width} x float>", self._columns(row, part), f.at(to, 4 * part.first))
+                    for number, line in enumerate(self._lines(at, part, count)):
+                        f.store(f"<{part.width} x float>", line, f.at(to, step * number + 4 * part.first))
+
+            def some(position: str, _: list[str]) -> list[str]:
+                lines(position, block)
                 return []
 
-            f.loop(0, product.k, 1, line)
+            whole = product.k // block * block
+            f.loop(0, whole, block, some)
+            if product.k > whole:
+                lines(whole, product.k - whole)
             return state
 
         self.each_panel("", panel)
 
-    def _columns(self, row: str, part: Part) -> str:
-        f, stride = self.f, self.product.b_column
-        if stride == 4:
-            return f.load(f"<{part.width} x float>", f.at(row, 4 * part.first))
-        name = "zeroinitializer"
-        for lane in range(part.lanes):
-            one = f.load("float", f.at(row, stride * (part.first + lane)))
-            name = f.value(f"insertelement <{part.width} x float> {name}, float {one}, i64 {lane}")
-        return name
+    def _lines(self, start: str, part: Part, count: int) -> list[str]:
+        """Return the columns of `part` for `count` steps of k, by shuffles where steps of k are neighbours."""
+        f, product, kind = self.f, self.product, f"<{part.width} x float>"
+        start = f.at(start, product.b_column * part.first)
+        if product.b_column == 4:
+            return [f.load(kind, f.at(start, product.b_k * step)) for step in range(count)]
+        strides = (product.b_column // 4, product.b_k // 4)
+        rows = Part(0, part.lanes, part.width)
+        found = load_columns(self.chain.b, FLOAT, rows, count, strides, Value(start, POINTER))
+        return [found[min(step, len(found) - 1)].text for step in range(count)]
 
     # --- tiles ---
 

@@ -29,7 +29,11 @@ class Profile(NamedTuple):
 SSE2 = Profile("sse2", "x86-64", 4, 12, False, 6)
 AVX2 = Profile("avx2", "x86-64-v3", 8, 12, True, 6)
 AVX512 = Profile("avx512", "x86-64-v4", 16, 24, True, 8)
+AVX512_NARROW = AVX512._replace(name="avx512 256 bits", lanes=8)
 NEON = Profile("neon", "generic", 4, 24, True, 8)
+SMALL_FLOPS_MAX = 6000
+"""Operations of a small graph, at most: it waits for one result after another, and while 512-bit instructions are under
+way a core adds later and closes one of its ports."""
 X86_PROFILES = {profile.name: profile for profile in (SSE2, AVX2, AVX512)}
 _NEEDS = {
     "avx512": ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"),
@@ -50,3 +54,8 @@ def supported_profiles(machine: str, features: Collection[str]) -> list[Profile]
     if machine.lower() in ("aarch64", "arm64"):
         return [NEON]
     raise LocalError(f"there is no native backend for {machine} processors: use wasm")
+
+
+def small_profile(profile: Profile) -> Profile | None:
+    """Return the profile that serves small graphs better than this one, if there is any."""
+    return AVX512_NARROW if profile == AVX512 else None

@@ -216,9 +216,9 @@ class LlvmBuilder:
         """Or the bit into the flags word."""
         raise_flag(self.f, self.flags, str(bit))
 
-    def raise_if_negative(self, state: Value, bit: int = NOT_FINITE) -> None:
+    def raise_if_negative(self, state: Value, bit: int = NOT_FINITE, width: int = 0) -> None:
         """Look at all signs at once."""
-        f, lanes = self.f, self.profile.lanes
+        f, lanes = self.f, width or self.profile.lanes
         signs = f.value(f"icmp slt <{lanes} x i32> {self._name(INT, lanes, state)}, zeroinitializer")
         bits = f.value(f"bitcast <{lanes} x i1> {signs} to i{lanes}")
         some = f.value(f"icmp ne i{lanes} {bits}, 0")

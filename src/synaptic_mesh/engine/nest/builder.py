@@ -158,8 +158,9 @@ class Builder(Protocol[H]):
     def raise_flag(self, bit: int) -> None:
         """Set a bit of the step's flags word."""
 
-    def raise_if_negative(self, state: H, bit: int = NOT_FINITE) -> None:
-        """Set a bit of the step's flags word when a lane of a full vector of i32 is negative."""
+    def raise_if_negative(self, state: H, bit: int = NOT_FINITE, width: int = 0) -> None:
+        """Set a bit of the step's flags word when a lane of a vector of i32 is negative, of a full one or of `width`
+        lanes."""
 
 
 def parts_of(extent: int, lanes: int) -> list[Part]:

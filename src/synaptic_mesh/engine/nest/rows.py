@@ -70,6 +70,8 @@ class _Rows(Generic[H]):
         self.flags += [BAD_INDEX] * any(graph.nodes[node].op is Op.ONE_HOT for node in kernel.nodes)
         self.product = None if kernel.root is None else RowProduct.of(b, graph, kernel, parameters)
         self.is_flat = self._is_flat()
+        lanes = b.schedule.lanes
+        self.state_width = lanes if self.rows >= lanes else parts_of(self.rows, lanes)[0].width
 
     def _extent(self, node: int) -> int:
         """Elements of a node in each row."""
@@ -86,7 +88,7 @@ class _Rows(Generic[H]):
         """Groups of vectors of rows in a loop, then single ones, then the rest."""
         b, lanes = self.b, self.b.schedule.lanes
         group = 1 if self.product is None else self.product.parts(self.rows // lanes)
-        state: list[H] = [b.vectors(lanes).constant(0) for _ in self.flags]
+        state: list[H] = [b.vectors(self.state_width).constant(0) for _ in self.flags]
         done = 0
         for vectors in dict.fromkeys((group, 1)):
             parts = [Part(lanes * at, lanes, lanes) for at in range(vectors)]
@@ -96,11 +98,11 @@ class _Rows(Generic[H]):
         for part in parts_of(self.rows - done, lanes):
             state = self._looped(1, part.lanes, done, [part], state)
         for bit, value in zip(self.flags, state, strict=True):
-            b.raise_if_negative(value, bit)
+            b.raise_if_negative(value, bit, self.state_width)
 
     def _looped(self, count: int, rows: int, first: int, parts: list[Part], state: list[H]) -> list[H]:
         """Compute `count` times `rows` rows from row `first` on, divided in `parts`; return the states after them."""
-        b, lanes = self.b, self.b.schedule.lanes
+        b = self.b
         strides = [leaf.strides[0] for leaf in (*self.leaves, *self.targets)]
         starts = [leaf.start for leaf in (*self.leaves, *self.targets)]
         if self.product is not None:
@@ -116,7 +118,7 @@ class _Rows(Generic[H]):
                 state = self._part(moved, part._replace(first=0), state, columns)
             return state
 
-        return b.loop(count, block, walks, [Carried(INT, lanes, value) for value in state])
+        return b.loop(count, block, walks, [Carried(INT, self.state_width, value) for value in state])
 
     def _part(self, places: Sequence[H], part: Part, state: list[H], product: list[H]) -> list[H]:
         """Compute some rows and return the states after them. All loads come before the first store."""
@@ -160,10 +162,10 @@ class _Rows(Generic[H]):
 
     def _noted(self, part: Part, words: H, state: H) -> H:
         """Add the signs of the rows that there are to a state."""
-        lanes = self.b.schedule.lanes
-        if part.lanes < lanes:
-            words = self.b.keep_lanes(INT, part, words, 0, lanes)
-        return self.b.vectors(lanes).bit_or(state, words)
+        width = self.state_width
+        if part.lanes < width:
+            words = self.b.keep_lanes(INT, part, words, 0, width)
+        return self.b.vectors(width).bit_or(state, words)
 
     def _node(self, ops: Vectors[H], node: Node, extent: int, operands: list[list[H]]) -> list[H]:
         """Return a node's columns, one vector where they are all alike."""

@@ -265,8 +265,9 @@ class TextBuilder:
         """A line."""
         self.line(f"flags |= {bit}")
 
-    def raise_if_negative(self, state: str, bit: int = NOT_FINITE) -> None:
+    def raise_if_negative(self, state: str, bit: int = NOT_FINITE, width: int = 0) -> None:
         """A line."""
+        del width
         self.line(f"flags |= {bit} if a lane of {state} is negative")
 
 

@@ -336,7 +336,7 @@ class WasmBuilder:
         """Or the bit into the flags word."""
         raise_flag(self.f, bit)
 
-    def raise_if_negative(self, state: Local, bit: int = NOT_FINITE) -> None:
+    def raise_if_negative(self, state: Local, bit: int = NOT_FINITE, width: int = 0) -> None:
         """Look at the signs of four lanes."""
         self.f.get(state)
         self.f.emit("i32x4.bitmask")
