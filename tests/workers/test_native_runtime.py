@@ -235,6 +235,25 @@ define void @init(ptr %arena) {{
     assert words[1] & 0xFFC0 == 0x1F80
 
 
+def test_only_short_steps_keep_the_interpreters_lock(backend: NativeBackend) -> None:
+    """What ctypes calls so lets no other thread run; a step of a millisecond would stop a whole node."""
+
+    def is_locked(graph: Graph) -> bool:
+        with backend.compile(graph) as program:
+            return isinstance(program._single_step().func, native_runtime._LOCKED)  # type: ignore[attr-defined]
+
+    assert is_locked(counter())
+    assert not is_locked(trace(lambda x: x @ x, {"x": f32(128, 128)}))
+
+
+def test_a_prepared_function_refuses_an_invalid_step(backend: NativeBackend) -> None:
+    with backend.compile(counter()) as program:
+        step = program.function(["x"], ["loss"])
+        step(ONE)
+        with pytest.raises(StepInvalid, match="not finite"):
+            step(np.full(3, np.nan, np.float32))
+
+
 def test_a_prepared_function_does_what_write_run_and_read_do(backend: NativeBackend) -> None:
     with backend.compile(counter()) as program:
         step = program.function(["x"], ["loss", "w"])

@@ -6,6 +6,7 @@ model's whole step takes a microsecond or two, so each attribute that is looked 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NoReturn
 
 from synaptic_mesh.base.arrays import DTYPES, Array
@@ -88,7 +89,12 @@ class ArenaProgram:
             if name not in self._outputs:
                 raise LocalError(f"the graph has no output {name!r}, only {sorted(self._outputs)}")
         places = [(name, self._inputs[name]) for name in inputs]
-        return prepare_call(self, places, [self._inputs.get(name, self._outputs[name]) for name in outputs], refuse)
+        found = [self._inputs.get(name, self._outputs[name]) for name in outputs]
+        return prepare_call(self, places, found, self._single_step(), refuse)
+
+    def _single_step(self) -> Callable[[], int]:
+        """Return what executes once, for as long as the program is open."""
+        return partial(self._execute, 1)
 
     def close(self) -> None:
         """Release code and memory. Arrays that `read` returned are copies and stay valid."""

@@ -27,16 +27,17 @@ def prepare_call(
     program: Steppable,
     inputs: Sequence[tuple[str, Array]],
     outputs: Sequence[Array],
+    step: Callable[[], int],
     refuse: Callable[[int], object],
 ) -> Call:
     """Return a function that checks as many arrays as `inputs` has (name, place), copies them there, runs `program`
-    once and returns copies of `outputs`. All are checked before one is copied. `refuse` raises for flags."""
+    once by `step` and returns copies of `outputs`. All are checked before one is copied. `refuse` raises for flags."""
 
     def refuse_array(position: int, array: Array) -> None:
         name, place = inputs[position]
         raise LocalError(f"input {name!r} is {place.dtype} {place.shape}, not {array.dtype} {array.shape}")
 
-    known: dict[str, Any] = {"program": program, "refuse": refuse, "refuse_array": refuse_array}
+    known: dict[str, Any] = {"program": program, "step": step, "refuse": refuse, "refuse_array": refuse_array}
     for at, (_, place) in enumerate(inputs):
         known |= {f"place{at}": place, f"shape{at}": place.shape, f"dtype{at}": place.dtype}
     known |= {f"copy{at}": output.copy for at, output in enumerate(outputs)}
@@ -55,6 +56,6 @@ def _code(inputs: int, outputs: int) -> CodeType:
         lines.append(f"  array{at}.dtype is not dtype{at} and array{at}.dtype != dtype{at}")
         lines.append(f" ): refuse_array({at}, array{at})")
     lines += [f" place{at}[...] = array{at}" for at in range(inputs)]
-    lines += [" flags = program._execute(1)", " if flags: refuse(flags)", " program._has_run = True"]
+    lines += [" flags = step()", " if flags: refuse(flags)", " program._has_run = True"]
     lines.append(f" return [{', '.join(f'copy{at}()' for at in range(outputs))}]")
     return compile("\n".join(lines), "<prepared call>", "exec")

@@ -70,6 +70,9 @@ def host_profiles() -> list[Profile]:
 
 
 HUGE_PAGE_BYTES = 2 << 20
+LOCKED_FLOPS_MAX = 1 << 20
+"""Operations of a step that does not let other threads of Python run meanwhile: ten or twenty microseconds."""
+_LOCKED = ctypes.PYFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint64)
 _PRIVATE: dict[str, int] = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 """Huge pages are for private memory; Windows knows neither."""
 
@@ -209,6 +212,13 @@ class NativeProgram(ArenaProgram):
                 execute, partial(loaded.assist, self._address), word_view(memory), loaded.layout.threads - 1
             )
         super().__init__(graph, loaded.layout, memory, execute)
+
+    def _single_step(self) -> Callable[[], int]:
+        """A short step keeps the interpreter's lock: to give it away and take it back costs more than others gain."""
+        if self._code is None or self._code.assist is not None or flops(self.graph) > LOCKED_FLOPS_MAX:
+            return super()._single_step()
+        address = ctypes.cast(self._code.run, ctypes.c_void_p).value or 0
+        return partial(_LOCKED(address), ctypes.c_void_p(self._address), ctypes.c_uint64(1))
 
     def memory_digest(self) -> Digest:
         """Return the digest of the whole arena: for tests that compare programs."""
