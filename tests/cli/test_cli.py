@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -87,6 +88,35 @@ def test_verify_reaches_every_root(model: Path, backend: str) -> None:
     assert result["steps_confirmed"] == 8
     assert result["audit"] == "unaudited"
     assert run("verify", model, "--backend", backend)[0] == Exit.OK
+
+
+def test_verify_looks_at_the_model_beside_the_record(model: Path, flowers: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    assert run("train", "--data", flowers, "--model", "mlp:8", "--outer-steps", "1", "--run", other)[0] == Exit.OK
+    assert run_json("verify", model)[1]["model_confirmed"] is True
+    swapped = shutil.copytree(model, tmp_path / "swapped")
+    file = swapped / "model.safetensors"
+    shutil.copy(other / file.name, file)
+    code, result = run_json("verify", swapped)
+    assert (code, result["confirmed"], result["model_confirmed"]) == (Exit.PROMISE_FAILED, False, False)
+    assert result["steps_confirmed"] == result["steps"] == 8
+    assert "is not the model of the last root" in result["finding"]["sentence"]
+    file.write_bytes(file.read_bytes()[:-1])
+    assert "damaged" in run_json("verify", swapped)[1]["finding"]["sentence"]
+    file.unlink()
+    code, result = run_json("verify", swapped)
+    assert (code, result["model_confirmed"]) == (Exit.OK, None)
+    assert "no model.safetensors" in " ".join(run("verify", swapped)[1].split())
+
+
+def test_a_file_name_that_is_no_utf_8_trains(flowers: Path, tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/fl\xff.csv"))
+    try:
+        shutil.copy(flowers, odd)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    code, result = run_json("train", "--data", odd, "--model", "linear", "--outer-steps", "1", "--run", tmp_path / "r")
+    assert (code, result["data"]) == (Exit.OK, "fl\ufffd.csv")
 
 
 def test_explain_shows_graph_and_text(model: Path) -> None:

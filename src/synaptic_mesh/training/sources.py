@@ -41,10 +41,15 @@ def load_examples(source: str, options: ColumnOptions = ColumnOptions()) -> Exam
     path = Path(source)
     kind = _kind(path)
     if kind == "csv":
-        return examples_from_table(parse_csv(read_file(path), path.name), options)
+        return examples_from_table(parse_csv(read_file(path), public_name(path)), options)
     if options != ColumnOptions(task=options.task):
         raise LocalError(f"{path.name} is an NPZ file, whose arrays are x and y; column options are for CSV")
-    return examples_from_npz(read_file(path), path.name, options.task)
+    return examples_from_npz(read_file(path), public_name(path), options.task)
+
+
+def public_name(path: Path) -> str:
+    """Return the file's name as others will read it: bytes that are no UTF-8 become U+FFFD."""
+    return path.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def load_features(model: TrainedModel, source: str, drop_missing: bool = False) -> F32:
