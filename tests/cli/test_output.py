@@ -1,15 +1,22 @@
 """How a verb ends when it cannot go on: one sentence, one JSON object, the code of its kind."""
 
+import contextlib
+import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
+from synaptic_mesh import __version__
 from synaptic_mesh.base.errors import InvariantBroken, LocalError, PeerError, ResourceError
-from synaptic_mesh.cli.output import Exit, reported
+from synaptic_mesh.cli import output
+from synaptic_mesh.cli.main import app, prepare_streams
+from synaptic_mesh.cli.output import PIPE_COLUMNS, Exit, Screen, console, reported
 
 ENDS = [
     (LocalError("a"), Exit.BAD_INPUT),
@@ -46,10 +53,18 @@ def test_a_fault_says_where(capsys: pytest.CaptureFixture[str]) -> None:
     assert "ZeroDivisionError at test_output.py:" in capsys.readouterr().err
 
 
-def synaptic(*arguments: str, stdout: int | None = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
-    code = "from synaptic_mesh.cli.main import main; main()"
-    command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+def synaptic(
+    *arguments: str, stdout: int | None = subprocess.PIPE, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "synaptic_mesh", *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+        env={**os.environ, **environment},
+    )
 
 
 MISUSES = [
@@ -78,3 +93,54 @@ def test_an_output_that_takes_nothing_is_reported(json_flag: tuple[str, ...]) ->
         done = synaptic("doctor", *json_flag, stdout=full.fileno())
     assert done.returncode == Exit.RESOURCE
     assert done.stderr == "synaptic: the output cannot be read or written: No space left on device\n"
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_help_ends_in_order_on_a_full_disk() -> None:
+    with open("/dev/full", "w") as full:
+        done = synaptic("--help", stdout=full.fileno())
+    assert done.returncode == Exit.RESOURCE
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.process
+@pytest.mark.skipif(os.name != "posix", reason="closed by a shell")
+def test_closed_streams_swallow_what_is_written() -> None:
+    command = f"{sys.executable} -m synaptic_mesh --version >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command], timeout=60, check=False).returncode == Exit.OK
+
+
+def test_a_reader_that_has_gone_is_no_broken_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "abandon_output", lambda: None)  # it is pytest's here
+    read, write = os.pipe()
+    os.close(read)
+    screen = Screen(file=os.fdopen(write, "w"))
+    with pytest.raises(typer.Exit) as end, reported(False):
+        screen.print("to nobody")
+    assert end.value.exit_code == Exit.RESOURCE
+    with contextlib.suppress(BrokenPipeError):
+        screen.file.close()
+
+
+def test_rows_for_no_terminal_hold_a_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert console(False).width == PIPE_COLUMNS
+    monkeypatch.setenv("COLUMNS", "70")
+    assert console(False).width == 70
+
+
+def test_pipes_get_utf_8_and_closed_streams_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding="ascii"))
+    monkeypatch.setattr(sys, "stderr", None)
+    prepare_streams()
+    sys.stdout.write("\u20ac \udcff")
+    sys.stdout.flush()
+    assert out.getvalue() == b"\xe2\x82\xac \\udcff"
+    with sys.stderr as stream:
+        assert stream.writable()
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"synaptic-mesh {__version__}\n"

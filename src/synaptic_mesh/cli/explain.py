@@ -90,7 +90,7 @@ def show(found: Explanation, whole_wat: bool, loops: bool) -> None:
         ("WebAssembly", "\n".join(shown)),
     ):
         terminal.rule(title, align="left")
-        terminal.print(text, markup=False)
+        terminal.print(text, markup=False, soft_wrap=True)
     if len(shown) < len(wat):
         terminal.print(f"... {len(wat) - len(shown)} more lines; --wat prints them all", style="dim")
     terminal.rule("sizes", align="left")
@@ -101,7 +101,7 @@ def show_native(found: NativeExplanation) -> None:
     """Print the assembly, all of it: whoever asks for it wants to read it."""
     terminal = console(False)
     terminal.rule(f"native code, {found.profile}", align="left")
-    terminal.print(found.assembly, markup=False)
+    terminal.print(found.assembly, markup=False, soft_wrap=True)
     terminal.print(sizes_table(found.sizes))
 
 

@@ -1,5 +1,7 @@
 """`synaptic`: the verbs. Each imports what it needs when it runs, so that `synaptic --help` answers at once."""
 
+import io
+import os
 import signal
 import sys
 from pathlib import Path
@@ -8,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from synaptic_mesh.cli.output import Exit, reported, say
+from synaptic_mesh import __version__
+from synaptic_mesh.cli.output import Exit, abandon_output, reported, say
 
 MISUSE: Any = typer.BadParameter.__mro__[2]
 """The class above every complaint about a command line (ClickException); typer gives it no name of its own."""
@@ -18,6 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
     help="Train and serve many small neural networks together, on machines that do not trust each other.",
 )
 bench = typer.Typer(
@@ -37,6 +41,23 @@ Numeric = Annotated[list[str] | None, typer.Option(help="CSV column to read as n
 Categorical = Annotated[list[str] | None, typer.Option(help="CSV column to read as categories (repeatable).")]
 Ignored = Annotated[list[str] | None, typer.Option(help="CSV column to leave out, such as an id (repeatable).")]
 RunDirectory = Annotated[Path | None, typer.Option("--run", help="Where model and run record go (default: runs/...).")]
+
+
+def show_version(is_wanted: bool) -> None:
+    """Print the version and end."""
+    if is_wanted:
+        sys.stdout.write(f"synaptic-mesh {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def every(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options that stand before a verb."""
+    del version
 
 
 @app.command()
@@ -268,6 +289,7 @@ def bench_ledger(
 def main() -> None:
     """Entry point. An interrupt ends with code 130 and one sentence; with --json a misused option is an object too."""
     as_json = "--json" in sys.argv[1:]
+    prepare_streams()
     signal.signal(signal.SIGTERM, end_in_order)
     try:
         if not as_json:
@@ -278,6 +300,23 @@ def main() -> None:
         raise SystemExit(Exit.USAGE) from None
     except (KeyboardInterrupt, typer.Abort):
         raise SystemExit(Exit.INTERRUPTED) from None
+    except OSError as error:  # of help: what a verb meets is reported in `reported`
+        abandon_output()
+        say(f"the output cannot be written: {error.strerror or error}", Exit.RESOURCE, False)
+        raise SystemExit(Exit.RESOURCE) from None
+
+
+def prepare_streams() -> None:
+    """Files and pipes get UTF-8, in which data files are read too; a terminal gets escapes for what it cannot show. A
+    stream that was closed (`>&-`) swallows what is written to it.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
+            encoding = stream.encoding if stream.isatty() else "utf-8"
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
 def end_in_order(_number: int, frame: FrameType | None) -> None:

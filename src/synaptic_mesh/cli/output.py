@@ -36,9 +36,24 @@ def emit(schema: str, result: Mapping[str, Any], as_json: bool, version: int = 1
         sys.stdout.flush()
 
 
-def console(as_json: bool) -> Console:
+PIPE_COLUMNS = 120
+"""Width of what goes to no terminal, unless COLUMNS says another: a row with a digest in it stays one line."""
+
+
+class Screen(Console):
+    """A console whose reader may go: that is `reported`'s business, and no reason to end with a code of its own."""
+
+    def on_broken_pipe(self) -> None:
+        """The reader has gone."""
+        raise BrokenPipeError from None
+
+
+def console(as_json: bool) -> Screen:
     """Return where people read: the terminal, or standard error when standard output carries JSON."""
-    return Console(stderr=as_json, highlight=False)
+    screen = Screen(stderr=as_json, highlight=False)
+    if not screen.is_terminal and not os.environ.get("COLUMNS"):
+        screen.width = PIPE_COLUMNS
+    return screen
 
 
 @contextmanager
@@ -52,7 +67,7 @@ def reported(as_json: bool) -> Iterator[None]:
     except (LocalError, PeerError, ResourceError) as error:
         fail(error, as_json)
     except KeyboardInterrupt:
-        say("interrupted; what was committed is kept", Exit.INTERRUPTED, as_json)
+        say("interrupted before it was done", Exit.INTERRUPTED, as_json)
         raise typer.Exit(Exit.INTERRUPTED) from None
     except BrokenPipeError:
         abandon_output()  # whoever read it has gone, as in `synaptic predict ... | head`

@@ -30,7 +30,7 @@ def run(model_path: Path, inputs: str, output: Path | None, drop_missing: bool, 
         sys.stdout.write(text)
         return Exit.OK
     try:
-        output.write_text(text)
+        output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ResourceError(f"cannot write {output}: {error.strerror}") from None
     return Exit.OK
