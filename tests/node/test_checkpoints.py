@@ -1,8 +1,11 @@
 """Whole assemblies sign, gather and keep checkpoints, over links that lose messages, beside one that signs others."""
 
+import asyncio
+import re
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from msgspec.structs import replace
@@ -15,7 +18,14 @@ from synaptic_mesh.identity.hybrid import HybridKey
 from synaptic_mesh.identity.keys import KeyPair
 from synaptic_mesh.ledger.checkpoint import CheckpointCertificate, CheckpointVote, checkpoint_rules, sign_checkpoint
 from synaptic_mesh.ledger.checkpoint_effects import Dissent
-from synaptic_mesh.ledger.genesis import ConsensusOptions, Genesis, GenesisAccount, GenesisValidator, genesis_of
+from synaptic_mesh.ledger.genesis import (
+    ConsensusOptions,
+    Genesis,
+    GenesisAccount,
+    GenesisValidator,
+    genesis_of,
+    network_id,
+)
 from synaptic_mesh.ledger.light_client import verify_balance_untrusted
 from synaptic_mesh.node.assembly import Assembly
 from synaptic_mesh.node.build import build_assembly
@@ -34,7 +44,12 @@ from synaptic_mesh.node.messages import (
     Received,
     SendMessage,
 )
+from synaptic_mesh.node.run import Node
 from synaptic_mesh.node.settings import PacingSettings
+from synaptic_mesh.storage.blobs import BlobStore
+from synaptic_mesh.storage.log import WriteAheadLog
+from synaptic_mesh.transport.memory import MemoryHub
+from synaptic_mesh.transport.mesh import MeshNetwork
 
 KEYS = sorted((KeyPair(derive_bytes(8, "validator", i)) for i in range(4)), key=lambda key: key.peer_id)
 OBSERVER = KeyPair(derive_bytes(8, "observer"))
@@ -236,3 +251,35 @@ def test_an_account_is_proved_by_the_newest_certificate() -> None:
     mesh.run(lambda: 0 < first.certifier.certified_index == first.ledger.commit_index)
     certificate, proof = encode(first.certifier.certified), encode(first.ledger.prove(OBSERVER.peer_id))
     assert verify_balance_untrusted(genesis, certificate, OBSERVER.peer_id, proof).balance == 1_234
+
+
+def test_a_running_node_that_is_alone_ends_with_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    genesis, hub = genesis_with(), MemoryHub()
+
+    async def play() -> str:
+        nodes = []
+        for number, key in enumerate(KEYS):
+            pacing = PacingSettings(round_delay_ms_min=10, idle_block_ms=10)
+            assembly = build_assembly(key, genesis, pacing, works=False, incarnation=1)
+            network = MeshNetwork(hub.attach(key.peer_id), key, network_id(genesis), 1)
+            log = WriteAheadLog(tmp_path / str(number) / "log", durable=False)
+            blobs = BlobStore(tmp_path / str(number) / "blobs", durable=False)
+            nodes.append(Node(assembly, network, log, blobs, cast(Any, None), lambda _: None, is_first_start=True))
+        monkeypatch.setattr(nodes[1].assembly.ledger, "state_root", lambda: Digest(b"odd".ljust(32)))
+        running = [asyncio.create_task(node.run()) for node in nodes]
+        async with asyncio.timeout(90):
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            assert done == {running[1]}
+            error = running[1].exception()
+            for node in nodes:
+                node.stop()
+            await asyncio.gather(running[0], *running[2:])
+        assert isinstance(error, Diverged)
+        return str(error)
+
+    assert re.fullmatch(
+        r"this replica stops at commit \d+: validators with stake 1[05] of 20 signed another state \(state_root; root "
+        r"[0-9a-f]{8}, here 6f646420\): compare program versions, test this machine's memory, and start again from an "
+        "empty log",
+        asyncio.run(play()),
+    )
