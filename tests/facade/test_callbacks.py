@@ -103,7 +103,7 @@ def test_in_a_fit(tmp_path: Path):
     lines = (tmp_path / "log.csv").read_text().splitlines()
     assert lines[0] == "epoch,loss,mae"
     assert len(lines) == len(history.epoch) + 1
-    assert Model.load(tmp_path).epochs_done == len(history.epoch) - 1  # saved within the last epoch
+    assert Model.load(tmp_path).epochs_done == len(history.epoch)  # saved at the end of the last epoch
 
 
 def test_an_unknown_figure_is_named():

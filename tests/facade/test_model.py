@@ -273,7 +273,7 @@ def fitted() -> Model:
         (lambda: classifier().fit(X, Y, validation_split="half"), "validation_split 'half' must be a number"),
         (lambda: classifier().fit(X, Y, verbose="loud"), "verbose 'loud' is not known; choose one of auto, 0, 1, 2"),
         (lambda: classifier().fit(X, Y, validation_data=(X, Y, X)), r"validation_data is \(X, y\), not tuple of 3"),
-        (lambda: classifier().fit(X, Y, validation_data=(X, Y[:5])), "X has 90 rows and y has 5"),
+        (lambda: classifier().fit(X, Y, validation_data=(X, Y[:5])), "validation X has 90 rows and validation y has 5"),
         (lambda: classifier().fit(X, Y, callbacks=EarlyStopping()), "callbacks is EarlyStopping; give a list"),
         (lambda: classifier().fit(X, Y, callbacks=[EarlyStopping]), "not an object of a class that derives from"),
         (lambda: classifier().fit(X, Y, class_weight=[1, 2]), "class_weight is list; give a dictionary"),

@@ -64,7 +64,7 @@ def test_what_is_converted():
         (np.full((2, 2, 2), np.inf), r"X row 1, position \(1, 1\), is inf"),
         (np.array([1, 1e39]), "X row 2 is inf"),
         (np.zeros((0, 3)), r"X of shape \(0, 3\) holds no rows"),
-        (7.0, r"X of shape \(\) holds no rows"),
+        (7.0, r"X of type float holds no rows"),
         ([[1, 2], [3]], "X of type list cannot be read as rows"),
         (np.array([["a"]]), "X row 1, position .* is 'a', which is not a number"),
         (np.array([1j]), "X holds complex numbers .complex128."),

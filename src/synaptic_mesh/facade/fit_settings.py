@@ -1,6 +1,7 @@
 """What `fit` and Model are asked for, checked before anything is computed."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ Whole = (int, np.integer)
 VERBOSE = ("auto", 0, 1, 2)
 
 
-def check_fit(epochs: Any, batch_size: Any, validation_split: Any, verbose: Any) -> None:
+def check_fit(epochs: Any, batch_size: Any, validation_split: Any, verbose: Any, shuffle: Any) -> None:
     """Raise LocalError naming the number that cannot be."""
     if not isinstance(epochs, Whole) or not isinstance(batch_size, Whole):
         raise LocalError(f"epochs {epochs!r} and batch_size {batch_size!r} must be whole numbers")
@@ -25,6 +26,8 @@ def check_fit(epochs: Any, batch_size: Any, validation_split: Any, verbose: Any)
         )
     if verbose not in VERBOSE:
         raise LocalError(f"verbose {verbose!r} is not known; choose one of {', '.join(map(str, VERBOSE))}")
+    if not isinstance(shuffle, bool | np.bool_):
+        raise LocalError(f"shuffle {shuffle!r} must be True or False")
 
 
 def check_callbacks(callbacks: Any) -> None:
@@ -56,3 +59,24 @@ def check_network(network: Any) -> None:
     if isinstance(network, type) or not callable(network):
         name = network.__name__ if isinstance(network, type) else type(network).__name__
         raise LocalError(f"the network is {name}; give Sequential([...]) or a function of (scope, x)")
+
+
+def check_seed(seed: Any) -> int:
+    """Return the seed. Raises LocalError unless it is a whole number."""
+    if isinstance(seed, bool) or not isinstance(seed, Whole):
+        raise LocalError(f"seed {seed!r} must be a whole number")
+    return int(seed)
+
+
+def check_names(metrics: Any) -> tuple[str, ...]:
+    """Return the metrics. Raises LocalError unless they are a list or tuple of names."""
+    if isinstance(metrics, str) or not isinstance(metrics, Sequence):
+        raise LocalError(f"metrics is {metrics!r}; give a list of names, as metrics=['accuracy']")
+    return tuple(metrics)
+
+
+def check_path(path: Any) -> Path:
+    """Return the path. Raises LocalError unless it is text or a Path."""
+    if not isinstance(path, str | Path):
+        raise LocalError(f"the path is {type(path).__name__}; give text or a pathlib.Path")
+    return Path(path)

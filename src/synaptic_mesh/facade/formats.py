@@ -9,6 +9,7 @@ import numpy as np
 from synaptic_mesh.base.arrays import F32
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.trace import f32
+from synaptic_mesh.facade.fit_settings import Whole, check_path
 from synaptic_mesh.facade.model import Model
 from synaptic_mesh.interchange.fann_export import fann_net
 from synaptic_mesh.interchange.fann_net import read_fann_net, write_fann_net
@@ -43,6 +44,11 @@ def to_onnx(model: Model, path: Path | str, *, rows: int = 1) -> Path:
     _need("onnx", "onnx")
     from synaptic_mesh.interchange.onnx_export import export_graph, write_onnx
 
+    if not isinstance(model, Model):
+        raise LocalError(f"to_onnx takes a Model, not {type(model).__name__}")
+    if not isinstance(rows, Whole) or rows < 1:
+        raise LocalError(f"rows {rows!r} must be a whole number of at least 1")
+    path = check_path(path)
     values = model.get_values()
     if not model.session.is_begun:
         raise LocalError("the model has no parameters yet: fit it, or give input_shape=, before exporting")
@@ -64,7 +70,7 @@ def from_torch(module: Any, example: Any, **options: Any) -> Model:
 
 def from_fann(path: Path | str, **options: Any) -> Model:
     """Return a Model of a FANN_FLO_2.1 network; the loss is "mse" unless said. Raises LocalError."""
-    net = read_fann_net(path)
+    net = read_fann_net(check_path(path))
     return Model(FannNetwork(net), input_shape=(net.inputs,), **{"loss": "mse", **options})
 
 
@@ -73,6 +79,9 @@ def to_fann(model: Model, path: Path | str) -> Path:
 
     Raises LocalError naming a layer that FANN does not have, or for a network that is a function.
     """
+    if not isinstance(model, Model):
+        raise LocalError(f"to_fann takes a Model, not {type(model).__name__}")
+    path = check_path(path)
     parameters: dict[str, F32] = model.parameters
     if isinstance(model.network, FannNetwork):
         net = with_parameters(model.network.net, parameters)
@@ -81,7 +90,7 @@ def to_fann(model: Model, path: Path | str) -> Path:
     else:
         raise LocalError("a network that is a Python function has no layers that FANN could hold")
     write_fann_net(path, net)
-    return Path(path)
+    return path
 
 
 def _need(package: str, extra: str) -> None:

@@ -20,7 +20,16 @@ from synaptic_mesh.engine.optimizer_names import make_optimizer
 from synaptic_mesh.engine.optimizers import Optimizer
 from synaptic_mesh.facade.batches import Batches, row_order
 from synaptic_mesh.facade.callbacks import Callback
-from synaptic_mesh.facade.fit_settings import check_callbacks, check_fit, check_network, check_pair, check_row
+from synaptic_mesh.facade.fit_settings import (
+    check_callbacks,
+    check_fit,
+    check_names,
+    check_network,
+    check_pair,
+    check_path,
+    check_row,
+    check_seed,
+)
 from synaptic_mesh.facade.history import History
 from synaptic_mesh.facade.progress import FitProgress
 from synaptic_mesh.facade.rate import check_optimizer, rate_of, with_rate
@@ -59,11 +68,11 @@ class Model:
         check_network(network)
         self.network = network
         self.loss = find_loss(loss)
-        self.seed = seed
+        self.seed = check_seed(seed)
         chosen = make_optimizer(optimizer) if isinstance(optimizer, str) else optimizer
         check_optimizer(chosen)
-        figures = tuple(metrics) if metrics is not None else default_metrics(loss)
-        self.session = Session(network, self.loss, chosen, figures, cached_backend(backend), seed)
+        figures = check_names(metrics) if metrics is not None else default_metrics(loss)
+        self.session = Session(network, self.loss, chosen, figures, cached_backend(backend), self.seed)
         self.classes_: Array | None = None
         self.columns: tuple[str, ...] | None = None
         self.epochs_done = 0
@@ -96,7 +105,7 @@ class Model:
         "auto" a bar where there is a terminal. Raises LocalError in one sentence for data that do not fit and for a
         loss that is no longer finite.
         """
-        check_fit(epochs, batch_size, validation_split, verbose)
+        check_fit(epochs, batch_size, validation_split, verbose, shuffle)
         check_callbacks(callbacks)
         if validation_data is not None:
             check_pair(validation_data)
@@ -125,8 +134,8 @@ class Model:
         weights = self._weights(targets, class_weight, sample_weight)
         data = Batches(rows.values, targets, weights, batch_size)
         if validation_data is not None:
-            seen = self._rows(validation_data[0])
-            return data, (seen.values, self._targets(validation_data[1], len(seen.values)))
+            seen = self._rows(validation_data[0], "validation X")
+            return data, (seen.values, self._targets(validation_data[1], len(seen.values), "validation y"))
         return data.split(validation_split) if validation_split else (data, None)
 
     def _forget(self, was_begun: bool, classes: Array | None, columns: tuple[str, ...] | None) -> None:
@@ -155,11 +164,12 @@ class Model:
                 figures = self._epoch(data, shuffle, progress)
                 if held_out is not None:
                     figures |= {f"val_{name}": value for name, value in self._judge(*held_out).items()}
-                self.history.add(self.epochs_done, figures)
+                epoch = self.epochs_done
+                self.history.add(epoch, figures)
+                self.epochs_done += 1  # before the callbacks: one that saves, or raises, finds the epoch done
                 progress.epoch(number, figures)
                 for callback in callbacks:
-                    callback.on_epoch_end(self, self.epochs_done, figures)
-                self.epochs_done += 1
+                    callback.on_epoch_end(self, epoch, figures)
                 if self.stop_training:
                     self.history.stopped_early = True
                     break
@@ -179,10 +189,13 @@ class Model:
             try:
                 figures = self.session.train(x, y, weight)
             except StepInvalid as error:
-                raise LocalError(
-                    f"epoch {self.epochs_done + 1}, batch {number}: {error}; lower the learning rate, clip gradients "
-                    "or scale the inputs"
-                ) from None
+                is_index = "index" in str(error)
+                advice = (
+                    "tokens must be rows of the embedding's table, counted from 0"
+                    if is_index
+                    else "lower the learning rate, clip gradients or scale the inputs"
+                )
+                raise LocalError(f"epoch {self.epochs_done + 1}, batch {number}: {error}; {advice}") from None
             for name, value in figures.items():
                 sums.setdefault(name, []).append(value * len(x))
         return {name: math.fsum(values) / rows for name, values in sums.items()}
@@ -264,7 +277,7 @@ class Model:
         """Write network, values and training settings as a .safetensors file; return its path. See network_file."""
         from synaptic_mesh.facade.network_file import save_model
 
-        return save_model(self, Path(path))
+        return save_model(self, check_path(path))
 
     @classmethod
     def load(
@@ -279,7 +292,7 @@ class Model:
         so for an optimizer of your own."""
         from synaptic_mesh.facade.network_file import load_saved_model
 
-        return load_saved_model(Path(path), network, backend, optimizer)
+        return load_saved_model(check_path(path), network, backend, optimizer)
 
     def __repr__(self) -> str:
         state = f"{self.epochs_done} epochs" if self.session.is_begun else "not yet fitted"
@@ -295,14 +308,15 @@ class Model:
             raise LocalError("the model has no parameters yet: fit it, or give input_shape=")
         return self.session.shape
 
-    def _rows(self, X: Data, is_fit: bool = False) -> Rows:
-        rows = as_rows(X)
+    def _rows(self, X: Data, name: str = "X", is_fit: bool = False) -> Rows:
+        rows = as_rows(X, name)
         shape = rows.values.shape[1:]
         if not self.session.is_begun and is_fit:
             self.session.begin(shape)
         self._shape()
         if shape != self.session.row:
-            raise LocalError(f"X has rows of shape {shape}, the model takes {self.session.row}")
+            hint = f"; one row is {name}[None]" if rows.values.shape == self.session.row else ""
+            raise LocalError(f"{name} has rows of shape {shape}, the model takes {self.session.row}{hint}")
         check_rows = getattr(self.network, "check_rows", None)
         if check_rows is not None:
             check_rows(rows.values)
@@ -311,11 +325,14 @@ class Model:
         check_columns(rows.columns, self.columns)
         return rows
 
-    def _targets(self, y: Data, rows: int | None = None, is_fit: bool = False) -> Array:
-        found = as_array(y, "y")
-        count = len(found) if found.ndim else 0
+    def _targets(self, y: Data, rows: int | None = None, name: str = "y", is_fit: bool = False) -> Array:
+        found = as_array(y, name)
+        if not found.ndim:
+            raise LocalError(f"{name} of type {type(y).__name__} holds no rows; give a list, an array or a column")
+        count = len(found)
         if rows is not None and count != rows:
-            raise LocalError(f"X has {rows} rows and y has {count}; they must be equal")
+            rows_name = "X" if name == "y" else "validation X"
+            raise LocalError(f"{rows_name} has {rows} rows and {name} has {count}; they must be equal")
         shape = self.session.scores_shape(count)
         if not self.loss.is_class:
             return number_targets(y, self.loss, shape)
@@ -381,6 +398,8 @@ def determination(actual: Array, values: Array) -> float:
 
 def cached_backend(backend: str | Backend) -> Backend:
     """Return the backend; one of a name is opened and checked once."""
+    if not isinstance(backend, str) and not hasattr(backend, "compile"):
+        raise LocalError(f"backend {backend!r} is no backend; give wasm, native, reference or auto, or a Backend")
     return _open(backend) if isinstance(backend, str) else backend
 
 

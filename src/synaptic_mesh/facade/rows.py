@@ -25,8 +25,15 @@ def as_rows(data: Any, name: str = "X") -> Rows:
     """Return finite f32 rows. Raises LocalError naming row and column of the first value that is not a number."""
     columns = column_names(data)
     raw = as_array(data, name)
-    if raw.ndim == 0 or not len(raw):
+    if raw.ndim == 0:
+        raise LocalError(
+            f"{name} of type {type(data).__name__} holds no rows; give lists, an array, a frame or a table "
+            f"(list({name}) of a generator, {name}.toarray() of a sparse matrix)"
+        )
+    if not len(raw):
         raise LocalError(f"{name} of shape {raw.shape} holds no rows")
+    if 0 in raw.shape:
+        raise LocalError(f"{name} of shape {raw.shape} holds no features")
     values = as_f32(raw, name, columns)
     check_finite(values, name, columns)
     return Rows(values, columns)
@@ -41,7 +48,11 @@ def as_array(data: Any, name: str) -> Array:
     try:
         if hasattr(data, "column_names") and hasattr(data, "column"):  # an Arrow table or record batch
             return np.column_stack([np.asarray(data.column(i)) for i in range(len(data.column_names))])
-        if hasattr(data, "to_numpy"):  # pandas, polars, Arrow arrays
+        if hasattr(data, "null_count") and hasattr(data, "__array__"):  # an Arrow array
+            if data.null_count:
+                raise LocalError(f"{name} has {data.null_count} missing values; fill in or leave out missing values")
+            return np.asarray(data)
+        if hasattr(data, "to_numpy"):  # pandas and polars
             return np.asarray(data.to_numpy())
         if hasattr(data, "__dlpack__"):
             return np.from_dlpack(data)

@@ -16,14 +16,34 @@ I32 = npt.NDArray[np.int32]
 def find_classes(y: Any) -> Array:
     """Return the sorted distinct labels. Raises LocalError for labels that have no order or look like one-hot rows."""
     labels = as_array(y, "y")
-    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-        raise LocalError("y holds a label that is not a finite number")
+    _check_missing(labels)
     if labels.dtype.kind == "f" and not (labels == np.floor(labels)).all():
         raise LocalError(f"y holds {labels[labels != np.floor(labels)].ravel()[0]}; classes are labels, use loss 'mse'")
     try:
         return np.unique(labels)
     except TypeError:
         raise LocalError("y mixes labels of types that cannot be compared; use one type") from None
+
+
+def _check_missing(labels: Array) -> None:
+    """Raise LocalError naming the first label that is missing: NaN, None, or what compares to nothing."""
+    if labels.dtype.kind == "f":
+        missing = ~np.isfinite(labels)
+    elif labels.dtype.kind == "O":
+        missing = np.array([_is_missing(label) for label in labels.ravel()], bool).reshape(labels.shape)
+    else:
+        return
+    if missing.any():
+        place = tuple(int(i) for i in np.argwhere(missing)[0])
+        raise LocalError(f"y row {place[0] + 1} is {labels[place]}; fill in or leave out missing labels")
+
+
+def _is_missing(label: Any) -> bool:
+    """None, NaN, and pandas' NA, whose comparison with itself has no truth."""
+    try:
+        return label is None or not bool(label == label)
+    except (TypeError, ValueError):
+        return True
 
 
 def class_numbers(y: Any, classes: Array, scores_shape: tuple[int, ...]) -> I32:
@@ -42,7 +62,8 @@ def class_numbers(y: Any, classes: Array, scores_shape: tuple[int, ...]) -> I32:
     if np.any(wrong):
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
         known = ", ".join(str(name) for name in classes[:12])
-        raise LocalError(f"y row {place[0] + 1}: label {labels[place]!r} is not among the model's classes {known}")
+        label = labels[place].item() if hasattr(labels[place], "item") else labels[place]
+        raise LocalError(f"y row {place[0] + 1}: label {label!r} is not among the model's classes {known}")
     return np.ascontiguousarray(found, dtype=np.int32)
 
 

@@ -29,6 +29,8 @@ class FannData(msgspec.Struct, frozen=True, eq=False):
 
 def read_fann_data(path: Path | str) -> FannData:
     """Return the data of a .data file. Raises LocalError naming line and value."""
+    if not isinstance(path, str | Path):
+        raise LocalError(f"the path is {type(path).__name__}; give text or a pathlib.Path")
     path = Path(path)
     return parse_fann_data(decode_text(read_file(path), path.name), path.name)
 

@@ -33,7 +33,10 @@ class Dense(msgspec.Struct, frozen=True, tag="dense"):
     def __call__(self, scope: Scope, x: Tensor) -> Tensor:
         """Raises LocalError for an x without features or units below 1."""
         if self.units < 1 or len(x.shape) < 2:
-            raise LocalError(f"Dense({self.units}) needs at least 1 unit and x (rows, ..., features), not {x.shape}")
+            hint = "; rows of one number are x.reshape(-1, 1)" if len(x.shape) == 1 else ""
+            raise LocalError(
+                f"Dense({self.units}) needs at least 1 unit and x (rows, ..., features), not {x.shape}{hint}"
+            )
         features = x.shape[-1]
         weight = scope.parameter(
             "weight", (features, self.units), self.initializer or default_initializer(self.activation)
