@@ -14,7 +14,7 @@ enrolment       how a job comes to be, after `admission`; `step_actions` are its
 assignment      who trains on which shard; `judging` says what is false, `pay` what that earns or costs
 equivocation    punishing validators; `rewards` pay them
 job_table       all jobs; `job_record` is one as the ledger works on it, `jobs` as everybody else sees it
-checkpoint      the state as a quorum signs it; `certifier` gathers the signatures, `checkpoint_effects` is what it returns
+checkpoint      the state as a quorum signs it; `certifier` gathers the signatures and returns `checkpoint_effects`
 light_client    what somebody with the genesis file alone can check
 events          what `apply` reports; `reject` is the one way in which an action fails
 """
