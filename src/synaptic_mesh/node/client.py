@@ -334,6 +334,7 @@ def make_client(files: NodeFiles, incarnation: int) -> MeshClient:
         connect=tuple(peer.endpoint for peer in peers if peer.endpoint),
         credentials=files.credentials,
         members=(*members, files.key.peer_id),
+        first=members,
         is_client=True,
     )
     if not settings.connect:

@@ -51,6 +51,8 @@ QUESTION_BYTES_MAX = 1 << 10
 BULK_THREADS = 4
 LOOKS_MAX = 4
 """Looks at the links under way: one may hang. More that are asked for become one, afterwards."""
+NAMED_KEYS_MAX = 256
+"""Members that are listened to by name; with more of them, one subscription is for all names."""
 LOOK_S = 2.0
 """Links are looked at this often although nothing was announced: an event may be lost, a link must not."""
 SOURCE_PLACES = re.compile(r"\s+at \S+\.rs:\d+\.?")
@@ -199,10 +201,7 @@ class ZenohLinks:
             raise ResourceError(f"cannot open the network on {where}: {why}") from None
         self._session = session
         remote = zenoh.Locality.REMOTE
-        heard = [control_key(self._network, self.me, ANYONE)]
-        if not self._settings.is_client:
-            heard.append(broadcast_key(self._network, ANYONE))
-        for key in heard:
+        for key in self._heard_keys():
             self._declared.append(session.declare_subscriber(key, _direct(self._on_sample), allowed_origin=remote))
         if not self._settings.is_client:
             mine = bulk_key(self._network, self.me, ANYONE)
@@ -215,6 +214,19 @@ class ZenohLinks:
         mine = (client_key if self._settings.is_client else alive_key)(self._network, self.me)
         self._declared.append(session.liveliness().declare_token(mine))
         self._declared.append(session.info.declare_link_events_listener(self._on_link))
+
+    def _heard_keys(self) -> list[str]:
+        """Where frames for this node come in. A key for each member, while they are few: a subscription to all names at
+        once costs twice the time for every frame (measured: 115 us against 70, both sides together).
+        """
+        names = set(self._settings.members or ()) - {self.me}
+        if not 0 < len(names) <= NAMED_KEYS_MAX:
+            names = {ANYONE}
+        keys = [control_key(self._network, self.me, name) for name in sorted(names)]
+        if not self._settings.is_client:
+            speakers = names - set(self._settings.clients)
+            keys += [broadcast_key(self._network, name) for name in sorted(speakers)]
+        return keys
 
     def _close_session(self) -> None:
         self._outbox.close()
