@@ -13,6 +13,8 @@ report        the record for people
 record        what a benchmark leaves behind: commit, machine, versions, settings and every figure, as JSON
 engine_suite  all of it in a process of its own, its bars, its report
 
+worker_process    what a worker process for a stranger's graph costs, and when it pays
+
 ledger_suite      transfers through real validator processes: loads, ceilings of the same run, bars
 ledger_network    keys, genesis, certificates and directories; `ledger_node` and `ledger_client` are the processes
 ledger_processes  started, asked and stopped; `ledger_usage` says what they use
