@@ -11,7 +11,8 @@ normalization layer, RMS, group and batch norm
 attention     scaled dot-product attention
 losses        classification and regression losses
 random        words from a counter, dropout
-recurrence    scan, LSTM, GRU
+scan          a step applied along an axis, its states handed on
+recurrence    LSTM, GRU
 
 The order of operations in these functions is part of the semantics: changing it changes graphs and their digests.
 """
