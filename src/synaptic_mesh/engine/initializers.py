@@ -62,18 +62,17 @@ def random_u32(seed: int | bytes, purpose: str, count: int, step: int = 0) -> U3
 
 def philox4x32(counter: U32, key: int) -> U32:
     """Return ten rounds of Philox over `counter` (n, 4) under a 64-bit key (low word first)."""
-    words: list[U64] = [counter[:, i].astype(np.uint64) for i in range(4)]
+    first, second, third, fourth = (np.ascontiguousarray(counter[:, i]) for i in range(4))
+    left, right = (np.empty(len(counter), "<u8") for _ in range(2))
+    (left_low, left_high), (right_low, right_high) = (wide.view("<u4").reshape(-1, 2).T for wide in (left, right))
     keys = [key & 0xFFFFFFFF, key >> 32]
     for _ in range(ROUNDS):
-        left, right = words[0] * MULTIPLIERS[0], words[2] * MULTIPLIERS[1]
-        words = [
-            (right >> HALF) ^ words[1] ^ np.uint64(keys[0]),
-            right & WORD,
-            (left >> HALF) ^ words[3] ^ np.uint64(keys[1]),
-            left & WORD,
-        ]
+        np.multiply(first, MULTIPLIERS[0], out=left, dtype=np.uint64)
+        np.multiply(third, MULTIPLIERS[1], out=right, dtype=np.uint64)
+        first, second = right_high ^ second ^ np.uint32(keys[0]), right_low.copy()
+        third, fourth = left_high ^ fourth ^ np.uint32(keys[1]), left_low.copy()
         keys = [(k + w) & 0xFFFFFFFF for k, w in zip(keys, WEYL, strict=True)]
-    return np.stack(words, axis=1).astype(np.uint32)
+    return np.stack([first, second, third, fourth], axis=1).astype(np.uint32, copy=False)
 
 
 def _positive(name: str, extents: Shape) -> int:

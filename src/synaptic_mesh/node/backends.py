@@ -7,7 +7,6 @@ from pathlib import Path
 from synaptic_mesh.base.errors import LocalError, ResourceError
 from synaptic_mesh.engine.backend import Backend
 from synaptic_mesh.engine.golden import check_backend
-from synaptic_mesh.engine.reference import ReferenceBackend
 from synaptic_mesh.workers.confinement import is_supported as is_isolation_supported
 
 NATIVE = "native"
@@ -81,10 +80,12 @@ def open_foreign_backend(
     return IsolatedBackend(wasm, cache, MoveRule(after_s=native_after_ms / 1_000), say)
 
 
-def qualified_reference() -> ReferenceBackend:
+def qualified_reference() -> Backend:
     """Return the reference interpreter. It defines the bits, but numpy computes them: a build of numpy that rounds
     differently, or a thread that flushes subnormals, must not pass for the definition.
     """
+    from synaptic_mesh.engine.reference import ReferenceBackend
+
     backend = ReferenceBackend()
     failures = check_backend(backend)
     if failures:

@@ -6,7 +6,6 @@ the default environment first, and looks again afterwards.
 """
 
 import ctypes
-import ctypes.util
 import sys
 
 from synaptic_mesh.base.errors import ResourceError
@@ -37,13 +36,23 @@ def restore_default() -> None:
 
 
 def _load() -> tuple["ctypes._NamedFuncPointer", ctypes.c_void_p]:
-    library = ctypes.CDLL(ctypes.util.find_library("m") or None)
+    library = _library()
     function = library.fesetenv
     function.argtypes = [ctypes.c_void_p]
     function.restype = ctypes.c_int
     if sys.platform == "darwin":  # <fenv.h>: &_FE_DFL_ENV there, ((const fenv_t *) -1) in glibc and musl
         return function, ctypes.c_void_p(ctypes.addressof(ctypes.c_char.in_dll(library, "_FE_DFL_ENV")))
     return function, ctypes.c_void_p(-1)
+
+
+def _library() -> ctypes.CDLL:
+    """Return what has `fesetenv`: this process, as a rule; to look for a library by name, `ctypes` starts a program."""
+    here = ctypes.CDLL(None)
+    if hasattr(here, "fesetenv"):
+        return here
+    from ctypes.util import find_library
+
+    return ctypes.CDLL(find_library("m"))
 
 
 _fesetenv, _DEFAULT = _load()
