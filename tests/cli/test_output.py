@@ -88,9 +88,11 @@ def test_a_misused_command_line_is_an_object_with_json(arguments: tuple[str, ...
 @pytest.mark.process
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("json_flag", [(), ("--json",)], ids=["text", "json"])
-def test_an_output_that_takes_nothing_is_reported(json_flag: tuple[str, ...]) -> None:
+def test_an_output_that_takes_nothing_is_reported(json_flag: tuple[str, ...], tmp_path: Path) -> None:
+    drawn = tmp_path / "drawn.json"
+    drawn.write_text('{"n": 1, "blocks": [["A1", ["A0"]]]}')
     with open("/dev/full", "w") as full:
-        done = synaptic("doctor", *json_flag, stdout=full.fileno())
+        done = synaptic("dag", "decide", str(drawn), *json_flag, stdout=full.fileno())
     assert done.returncode == Exit.RESOURCE
     assert done.stderr == "synaptic: the output cannot be read or written: No space left on device\n"
 
