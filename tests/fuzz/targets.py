@@ -25,6 +25,7 @@ from synaptic_mesh.consensus.admission import Admission, verify_block_untrusted
 from synaptic_mesh.consensus.block import BlockRef, CommitVote, VerifiedBlock, genesis_ref, seal_block
 from synaptic_mesh.consensus.evidence import check_evidence_untrusted, evidence_bytes_max, evidence_of
 from synaptic_mesh.engine.golden import semantics_id
+from synaptic_mesh.engine.scan_body import decode_body_untrusted
 from synaptic_mesh.engine.serialize import GRAPH_BYTES_MAX, graph_from_bytes_untrusted
 from synaptic_mesh.facade import network_file
 from synaptic_mesh.identity.certificates import (
@@ -115,6 +116,8 @@ class Target:
 
 
 THROUGH = {
+    "engine.scan_body._decode_untrusted": "engine.scan_body.decode_body_untrusted",
+    "engine.scan_body.count_nodes_untrusted": "engine.serialize.graph_from_bytes_untrusted",
     "identity.certificates._parse_untrusted": "identity.certificates.leaf_peer_untrusted",
     "identity.envelope.Opener._decode_untrusted": "identity.envelope.Opener.open_untrusted",
     "ledger.genesis._check_version_untrusted": "ledger.genesis.load_genesis_untrusted",
@@ -416,6 +419,23 @@ def _wrap_header(data: bytes) -> object:
 # --- tensors and graphs -----------------------------------------------------------------------------------------------
 
 
+def loop() -> Graph:
+    """A scan within a scan and its gradient: bodies are graphs inside of bytes inside of a graph."""
+
+    def inner(states: Tensors, slices: Tensors) -> tuple[Tensors, Tensors]:
+        return {"h": tanh(states["h"] + slices["x"])}, {"o": states["h"]}
+
+    def outer(states: Tensors, slices: Tensors) -> tuple[Tensors, Tensors]:
+        done = scan(inner, {"h": states["h"]}, {"x": slices["x"]}, unroll=False)
+        return {"h": done.states["h"]}, {"o": done.outputs["o"].sum()}
+
+    def whole(x: Tensor, h: Tensor) -> Tensors:
+        done = scan(outer, {"h": h}, {"x": x}, unroll=False)
+        return {"y": done.outputs["o"], "d": gradients(done.states["h"].sum(), [h])[0]}
+
+    return trace(whole, {"x": f32(3, 2, 4), "h": f32(4)})
+
+
 def _tensors() -> tuple[Target, ...]:
     prepared, manifest, state = job()
     graph = prepared.blobs[manifest.step_graph.digest]
@@ -451,10 +471,11 @@ def _tensors() -> tuple[Target, ...]:
         ),
         Target("collab.state.decode_state_untrusted", lambda data: decode_state_untrusted(manifest, data), (state,)),
         Target("training.dataset.decode_shard_untrusted", decode_shard, (shard,), FILE_BYTES_MAX),
+        Target("engine.scan_body.decode_body_untrusted", decode_body_untrusted, (graph,)),
         Target(
             "engine.serialize.graph_from_bytes_untrusted",
             graph_from_bytes_untrusted,
-            (graph,),
+            (graph, graph_to_bytes(loop())),
             frame_bytes_max=GRAPH_BYTES_MAX,
         ),
         Target("workers.native_messages.decode_answer_untrusted", decode_answer_untrusted, answers),
