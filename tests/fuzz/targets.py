@@ -24,9 +24,13 @@ from synaptic_mesh.consensus import messages as consensus
 from synaptic_mesh.consensus.admission import Admission, verify_block_untrusted
 from synaptic_mesh.consensus.block import BlockRef, CommitVote, VerifiedBlock, genesis_ref, seal_block
 from synaptic_mesh.consensus.evidence import check_evidence_untrusted, evidence_bytes_max, evidence_of
+from synaptic_mesh.engine.autodiff import gradients
+from synaptic_mesh.engine.functions.scan import Tensors, scan
 from synaptic_mesh.engine.golden import semantics_id
+from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.scan_body import decode_body_untrusted
-from synaptic_mesh.engine.serialize import GRAPH_BYTES_MAX, graph_from_bytes_untrusted
+from synaptic_mesh.engine.serialize import GRAPH_BYTES_MAX, graph_from_bytes_untrusted, graph_to_bytes
+from synaptic_mesh.engine.trace import Tensor, f32, tanh, trace
 from synaptic_mesh.facade import network_file
 from synaptic_mesh.identity.certificates import (
     Issuer,
