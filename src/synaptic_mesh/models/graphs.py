@@ -51,7 +51,7 @@ def build_job_graphs(
         raise LocalError(f"model {model.spec} has {count} parameters, over {PARAMETERS_MAX}; use smaller layers")
 
     def loss(parameters: Tensors, rows: Tensors) -> Tensor:
-        scores = model.scores(parameters, rows["x"])
+        scores = model.training_scores(parameters, rows["x"])
         return cross_entropy(scores, rows["y"]) if task == "classify" else mse(scores, rows["y"])
 
     specs = {name: Spec(shape) for name, shape in shapes.items()}

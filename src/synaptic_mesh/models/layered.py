@@ -34,11 +34,8 @@ class Layered(msgspec.Struct, frozen=True):
         Raises LocalError: a layer that keeps state between steps, or another number of outputs than the data's.
         """
         builder = Builder()
-        scope = Scope(builder)
+        scope = Scope(builder, is_job=True)
         scores = self.network(scope, builder.input("x", f32(1, width)))
-        if scope.record.state:
-            name = next(iter(scope.record.state))
-            raise LocalError(f"{name!r} is state, which a job does not carry: leave out batch norm and dropout")
         if scores.shape != (1, outputs):
             raise LocalError(f"the network gives {scores.shape[1:]} for a row, the data need ({outputs},)")
         return {name: parameter.shape for name, parameter in scope.record.parameters.items()}
@@ -46,6 +43,10 @@ class Layered(msgspec.Struct, frozen=True):
     def scores(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Returns (batch, outputs)."""
         return self.network(Scope(x.builder, given=parameters), x)
+
+    def training_scores(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """Returns (batch, outputs) with dropout."""
+        return self.network(Scope(x.builder, is_training=True, given=parameters, batch=x), x)
 
 
 def parse_layered(arguments: str) -> Layered:

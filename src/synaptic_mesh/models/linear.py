@@ -28,6 +28,10 @@ class Linear(msgspec.Struct, frozen=True):
         """x @ weight + bias. Returns (batch, outputs)."""
         return dense(x, parameters["weight"], parameters["bias"])
 
+    def training_scores(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """The scores: nothing is left out while training."""
+        return self.scores(parameters, x)
+
 
 def parse_linear(arguments: str) -> Linear:
     """Return the model. Raises LocalError when `arguments` is not empty."""

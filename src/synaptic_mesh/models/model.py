@@ -22,3 +22,6 @@ class Model(Protocol):
 
     def scores(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Return (batch, outputs): logits for classes, values for regression. x: (batch, width) f32."""
+
+    def training_scores(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """Return what the loss of a training step sees: the scores, or with dropout what is left of them."""

@@ -16,7 +16,9 @@ import msgspec
 
 from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.base.errors import LocalError
-from synaptic_mesh.engine.ir import NAME_PATTERN, Shape
+from synaptic_mesh.engine.functions.elementwise import threefry
+from synaptic_mesh.engine.functions.random import positions, stream_key
+from synaptic_mesh.engine.ir import NAME_PATTERN, DType, Shape
 from synaptic_mesh.engine.trace import Builder, Spec, Tensor, spec_of
 from synaptic_mesh.models.initial_values import Constant, Initializer
 
@@ -45,6 +47,8 @@ class Record(msgspec.Struct):
     tensors: dict[str, Tensor] = msgspec.field(default_factory=dict)
     after: dict[str, Tensor] = msgspec.field(default_factory=dict)
     """State after the step."""
+    word: Tensor | None = None
+    """What `batch_word` gave."""
     trail: list[tuple[str, str, Shape]] = msgspec.field(default_factory=list)
     """(place, kind, shape of the result) of each layer, as they were called: what a summary shows."""
 
@@ -59,21 +63,26 @@ class Scope:
         is_training: bool = False,
         seed: int | bytes = 0,
         given: Mapping[str, Tensor] | None = None,
+        is_job: bool = False,
+        batch: Tensor | None = None,
     ) -> None:
-        """`given`: a job's parameters by full name, which begin at 0 where they are no matrices; then there is no
-        state, and nothing else may be asked for."""
+        """`given`: a job's parameters by full name, which begin at 0 where they are no matrices; nothing else may be
+        asked for. is_job: steps carry no state. batch: the rows of a job's training step."""
         self.builder = builder
         self.is_training = is_training
         self.seed = seed
         self.record = Record()
         self.prefix = ""
         self._given = given
+        self.is_job = is_job or given is not None
+        self.batch = batch
 
     def child(self, name: str) -> "Scope":
         """Return the scope `name` inside this one; its names begin with "<name>/"."""
         inner = object.__new__(Scope)
         inner.builder, inner.is_training, inner.seed = self.builder, self.is_training, self.seed
         inner.record, inner._given = self.record, self._given
+        inner.is_job, inner.batch = self.is_job, self.batch
         inner.prefix = f"{self.prefix}{name}/"
         return inner
 
@@ -105,8 +114,11 @@ class Scope:
         Raises LocalError where steps cannot carry anything: in a job of a mesh.
         """
         full = self._full(name)
-        if self._given is not None:
-            raise LocalError(f"{full!r} is state, which a job does not carry: leave out batch norm and dropout")
+        if self.is_job:
+            raise LocalError(
+                f"{full!r} is state, which a job does not carry from step to step: take GroupNorm or LayerNorm in the "
+                "place of BatchNorm"
+            )
         if full in self.record.tensors:
             return self._again(full, value.shape)
         self.record.state[full] = value
@@ -116,6 +128,20 @@ class Scope:
     def keep(self, name: str, value: Tensor) -> None:
         """Make `value` the state `name` after this step."""
         self.record.after[self._full(name)] = value
+
+    def batch_word(self) -> Tensor:
+        """Return a u32 scalar that stands for the step where none is counted: a digest of the rows of this batch.
+
+        The sum, wrapping, of a Threefry word for each element's bits and place: equal on every machine, and another
+        one for other rows or another order. Raises LocalError outside a job's training step.
+        """
+        if self.batch is None:
+            raise LocalError("only a training step of a job has a batch to draw from")
+        if self.record.word is None:
+            bits = self.batch.reshape(self.batch.node.size).bitcast(DType.U32)
+            words = threefry(bits, positions(self.builder, bits.shape), stream_key(0, "job/batch"))
+            self.record.word = words.sum()
+        return self.record.word
 
     def _again(self, full: str, shape: Shape) -> Tensor:
         tensor = self.record.tensors[full]
