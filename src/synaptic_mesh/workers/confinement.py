@@ -10,10 +10,12 @@
     first to go             when the machine runs out of memory the kernel takes it before the node (oom_score_adj)
 
 Processor time is limited from outside, call by call (`native_process`). What is left to code that takes the process
-over: system calls on paths (unlink, rename, chmod, execve) and signals to processes of the same user. A seccomp filter
-or Landlock would take these too; neither can be had without a table of system calls of our own for each architecture,
-or a kernel that many machines do not have. So a node that executes strangers' graphs natively should run as a user of
-its own, and `backend = "wasm"` keeps everything in the sandbox of wasmtime.
+over: system calls on paths (unlink, rename, chmod, execve) and signals to processes of the same user; and root, with
+CAP_SYS_RESOURCE, may lift these limits again. A seccomp filter or Landlock would take that too; neither can be had
+without a table of system calls of our own for each architecture, or a kernel that many machines do not have. Becoming
+another user is no way out: a node whose root has no CAP_SYS_RESOURCE, as in containers, could then not limit the
+processor time. So a node that executes strangers' graphs natively should run as a user of its own that is not root, and
+`backend = "wasm"` keeps everything in the sandbox of wasmtime.
 """
 
 import contextlib
