@@ -53,8 +53,8 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Exact engine backend: "wasm"; "native", WebAssembly at once and LLVM's code in a worker process where that pays
     (needs llvmlite and Linux); "auto", native where it can be had; or "reference" (slow)."""
     native_after_ms: int = 1_000
-    """With "native" or "auto": how long a graph runs in WebAssembly before it gets a process. Starting one takes 0.3 to
-    0.8 s of a processor."""
+    """With "native" or "auto": how long a graph runs in WebAssembly before it gets a process. Starting one takes 0.5 to
+    1 s of a processor."""
     signature_processes: int = 1
     """Processes that check signatures of transactions, started when many come at once. 0: the node's own does it."""
     pacing: PacingSettings = PacingSettings()

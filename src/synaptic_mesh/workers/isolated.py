@@ -6,9 +6,9 @@ only questions are of time, and they are answered by measuring:
 
 - A process takes about as long to start as `after_s`. It is started once a graph has spent that time in WebAssembly:
   whoever waits so long wastes at most about as much as it can lose.
-- A message to the process and back costs some 15 us on a quiet machine, and machine code takes about half the time of
-  WebAssembly. So a call pays from 30 us in WebAssembly on; `call_s_min` is twice that. Small models reach it because
-  the inner steps of an update travel in groups (`engine.backend.run_feed`).
+- A message to the process and back costs some 20 us where a core is free, and machine code takes about half the time of
+  WebAssembly. So a call pays from 40 us in WebAssembly on; `call_s_min` is above that. Small models reach it because
+  the inner steps of an update travel in groups (`engine.backend.run_feed`). Figures: decision 0030.
 - On a busy machine waking a process waits for a turn, which may take milliseconds. So both places are compared by what
   a step took there: after each `check_s` in the process a program whose steps took longer than before goes back, and
   waits `RETRY_FACTOR` times as long for its next chance.
