@@ -8,6 +8,7 @@ from synaptic_mesh.base.codec import decode_untrusted
 from synaptic_mesh.base.errors import PeerError
 from synaptic_mesh.base.ids import NetworkId, PeerId
 from synaptic_mesh.base.seeds import derive_bytes
+from synaptic_mesh.identity.envelope import PAYLOAD_BYTES_MAX
 from synaptic_mesh.identity.keys import KeyPair
 from synaptic_mesh.ledger.account_table import Account
 from synaptic_mesh.ledger.events import TransactionApplied
@@ -15,7 +16,7 @@ from synaptic_mesh.ledger.signing import VerifiedTransaction, sign_transaction
 from synaptic_mesh.ledger.transactions import Transaction, Transfer
 from synaptic_mesh.node import intake as module
 from synaptic_mesh.node.checks import AT_ONCE_MAX, UNSIGNED, Checks
-from synaptic_mesh.node.intake import NONCES_AHEAD_MAX, Intake
+from synaptic_mesh.node.intake import FOLLOWERS_MAX, NONCES_AHEAD_MAX, Intake
 from synaptic_mesh.node.messages import SUBMISSION_TRANSACTIONS_MAX, Outcomes, Refusal, Submission
 from synaptic_mesh.workers.signatures import check_rows
 
@@ -176,3 +177,37 @@ def test_what_a_node_hands_on_is_tracked_for_nobody() -> None:
     assert "is used already" in reason
     assert bench.intake.tracked_count == 0
     assert bench.told() == []
+
+
+def test_what_is_told_fits_into_messages_whatever_was_submitted() -> None:
+    bench = Bench()
+    count = 3 * SUBMISSION_TRANSACTIONS_MAX
+    for number in range(count):  # each refused for a reason of its own, longer than any message would bear
+        bench.intake._tell(CLIENT, 2 * number, (0, f"{number} " + "\u20ac" * 300, True))
+    sent = bench.intake.take_messages()
+    assert all(len(each.payload) <= PAYLOAD_BYTES_MAX for each in sent)
+    told = [refusal.first for each in sent for refusal in decode_untrusted(Outcomes, each.payload).refused]
+    assert told == list(range(0, 2 * count, 2))
+    assert bench.told() == []
+
+
+def test_one_transaction_submitted_again_and_again_takes_no_room() -> None:
+    bench = Bench()
+    data = signed(5)
+    for number in (*range(FOLLOWERS_MAX), *range(FOLLOWERS_MAX + 3)):
+        bench.submit(data, first=number)
+    assert bench.intake.tracked_count == 1
+    ((_, told),) = bench.told()
+    assert [(each.first, each.count, each.is_final) for each in told.refused] == [(FOLLOWERS_MAX, 3, False)]
+    bench.apply(9, data)
+    assert bench.told() == [(CLIENT, Outcomes(9, ((0, FOLLOWERS_MAX),), ()))]
+
+
+def test_the_oldest_followed_transactions_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TRACKED_MAX", 2)
+    bench = Bench()
+    transactions = [signed(nonce) for nonce in (5, 6, 7)]
+    bench.submit(*transactions)
+    assert bench.intake.tracked_count == 2
+    bench.apply(9, *transactions)
+    assert bench.told() == [(CLIENT, Outcomes(9, ((1, 2),), ()))]

@@ -39,6 +39,13 @@ NONCES_AHEAD_MAX = 4_096
 """How far a nonce may be ahead of its account's: what comes later would take room and wait."""
 RECENT_MAX = 1 << 14
 """Outcomes kept for a client that lost the message which said so and submits again."""
+TRACKED_MAX = 1 << 16
+"""Transactions whose clients wait for an outcome; beyond it the oldest is forgotten, and its client asks again."""
+FOLLOWERS_MAX = 16
+"""Numbers under which one transaction is followed: a client may hand it in again and again."""
+OUTCOMES_MAX = 4_096
+REASON_BYTES_MAX = 200
+"""What one message to a client says at most: 0.9 MiB if every transaction was refused for a reason of its own."""
 NUMBER_MAX = 1 << 62
 
 GetAccount = Callable[[bytes], Account]
@@ -69,7 +76,7 @@ class Intake:
         self._queue: deque[Waiting] = deque()
         self._count = 0
         self._bytes = 0
-        self._tracked: dict[bytes, list[tuple[PeerId, int]]] = {}  # transaction id -> who waits, under what number
+        self._tracked: OrderedDict[bytes, list[tuple[PeerId, int]]] = OrderedDict()  # id -> who waits, by what number
         self._recent: OrderedDict[bytes, Told] = OrderedDict()
         self._told: dict[PeerId, list[tuple[int, Told]]] = {}
 
@@ -112,7 +119,7 @@ class Intake:
                 if told is None:
                     due.append(data)
                     if waiting.is_client and not isinstance(verdict, str):
-                        self._tracked.setdefault(verdict.id, []).append((waiting.sender, number))
+                        self._track(verdict.id, waiting.sender, number)
                     continue
                 self._checks.forget((data,))
                 if waiting.is_client:
@@ -146,7 +153,7 @@ class Intake:
                 self._tell(client, number, told)
 
     def take_messages(self) -> list[SendMessage]:
-        """Return what clients are to be told now: one message for each client and commit."""
+        """Return what clients are to be told now: one message for each client and commit, more if it is much."""
         told, self._told = self._told, {}
         messages: list[SendMessage] = []
         for client in sorted(told):
@@ -154,7 +161,10 @@ class Intake:
             for entry in told[client]:
                 by_commit.setdefault(entry[1][0], []).append(entry)
             for commit, entries in sorted(by_commit.items()):
-                messages.append(SendMessage(client, TOPIC_CLIENT, encode(outcomes_of(commit, entries))))
+                entries.sort()
+                for start in range(0, len(entries), OUTCOMES_MAX):
+                    outcomes = outcomes_of(commit, entries[start : start + OUTCOMES_MAX])
+                    messages.append(SendMessage(client, TOPIC_CLIENT, encode(outcomes)))
         return messages
 
     def _full(self, pool_count: int, pool_bytes: int) -> str:
@@ -189,13 +199,27 @@ class Intake:
             return self._recent.get(verdict.id, (0, used, True))
         return (0, f"nonce {transaction.nonce} is far ahead, the next of {short(sender)} is {nonce}", False)
 
+    def _track(self, transaction: bytes, client: PeerId, number: int) -> None:
+        followers = self._tracked.setdefault(transaction, [])
+        if (client, number) in followers:
+            return  # it was submitted again because a message was lost
+        if len(followers) >= FOLLOWERS_MAX:
+            self._tell(client, number, (0, f"{FOLLOWERS_MAX} submissions of this transaction wait already", False))
+            return
+        followers.append((client, number))
+        if len(self._tracked) > TRACKED_MAX:
+            self._tracked.popitem(last=False)
+
     def _remember(self, transaction: bytes, told: Told) -> None:
         if len(self._recent) >= RECENT_MAX:
             self._recent.popitem(last=False)
         self._recent[transaction] = told
 
     def _tell(self, client: PeerId, number: int, told: Told) -> None:
-        self._told.setdefault(client, []).append((number, told))
+        commit, reason, is_final = told
+        if len(reason) > REASON_BYTES_MAX // 4:  # a character may take four bytes
+            reason = reason.encode()[:REASON_BYTES_MAX].decode(errors="ignore")
+        self._told.setdefault(client, []).append((number, (commit, reason, is_final)))
 
 
 def outcomes_of(commit: int, entries: Iterable[tuple[int, Told]]) -> Outcomes:

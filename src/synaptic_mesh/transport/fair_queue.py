@@ -22,10 +22,12 @@ FRAME_COST = 8 << 10
 FIRST_COST_MAX = 48 << 20
 OTHERS_COST_MAX = 16 << 20
 """What may wait, in bytes with `FRAME_COST` for each frame: 64 MiB in all, at most 8,192 frames."""
-FIRST_TURN_COST = 1 << 20
-OTHERS_TURN_COST = 256 << 10
-"""What one turn handles, a frame more or less: at most some 160 small frames, about 15 ms."""
-QUANTUM = 64 << 10
+FIRST_TURN_COST = 192 << 10
+OTHERS_TURN_COST = 64 << 10
+"""What one turn handles, a frame more or less: 32 small frames, some 3 ms. A round takes several turns one after the
+other (a block comes, is written, is sent), so a flood may not make them long.
+"""
+QUANTUM = 32 << 10
 """What a peer may add to its turn before the next peer's."""
 
 
