@@ -660,6 +660,20 @@ def test_graphs_agree_with_onnxruntime(name):
     np.testing.assert_allclose(scores, expected[0], **tolerance)
 
 
+def test_a_long_sequence_is_one_loop_of_the_graph():
+    nodes = [
+        N("Transpose", ["x"], ["t"], perm=[1, 0, 2]),
+        N("LSTM", ["t", "W", "R", "B"], ["all", "h", "c"], hidden_size=8),
+        N("Squeeze", ["h", "a0"], ["y"]),
+    ]
+    inits = [w("W", 1, 32, 4), w("R", 1, 32, 8), w("B", 1, 64), c("a0", [0])]
+    made, x = model(nodes, inits, ["N", 600, 4]), f(2, 600, 4)
+    (expected,) = runtime.InferenceSession(made.SerializeToString()).run(None, {"x": x})
+    found = from_onnx(made, loss="mse")
+    assert len(found.session.shape.graph.nodes) < 100
+    np.testing.assert_allclose(found.scores(x), expected, atol=1e-5)
+
+
 def test_rows_that_an_input_does_not_take():
     tokens, masks = from_onnx(CASES["ids"][0], loss="mse"), from_onnx(CASES["bool_in"][0], loss="mse")
     with pytest.raises(LocalError, match=r"X row 2 holds 0\.5; input 'x' of the model is int64, whose rows are whole"):
