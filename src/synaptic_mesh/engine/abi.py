@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from synaptic_mesh.engine.ir import DType, Shape
 
-WASM_EMITTER_VERSION = 14
+WASM_EMITTER_VERSION = 15
 """Raised whenever the same graph would give another WebAssembly module; part of every cache key."""
 NATIVE_EMITTER_VERSION = 16
 """Raised whenever the same graph would give another LLVM text; part of every cache key."""

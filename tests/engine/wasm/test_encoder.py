@@ -3,7 +3,7 @@ import wasmtime
 
 from synaptic_mesh.base.errors import InvariantBroken
 from synaptic_mesh.engine.abi import PAGE_BYTES
-from synaptic_mesh.engine.wasm.encoder import Module
+from synaptic_mesh.engine.wasm.encoder import Module, local_order
 from synaptic_mesh.engine.wasm.function import Function, Local
 from synaptic_mesh.engine.wasm.loops import counted
 from synaptic_mesh.engine.wasm.opcodes import OPCODES, Immediate, ValueType, signed_leb, unsigned_leb
@@ -122,6 +122,24 @@ def test_locals_of_one_type_are_declared_together() -> None:
     assert "(local i32 i32)" in module_text(module)
 
 
+def test_locals_that_are_read_most_have_the_shortest_numbers() -> None:
+    f = Function("f", (), (ValueType.I32,))
+    rare, often, unread = f.locals_of(ValueType.I32, 3)
+    f.i32(1)
+    f.set(unread)
+    f.i32(5)
+    f.set(rare)
+    for _ in range(3):
+        f.get(often)
+        f.get(rare if _ == 0 else often)
+        f.emit("i32.add")
+        f.set(often)
+    f.get(often)
+    f.finish()
+    order, groups = local_order(f)
+    assert (order[often.number], order[rare.number], groups) == (0, 1, [(ValueType.I32, 2)])
+
+
 def test_text_is_indented_by_nesting_and_names_calls() -> None:
     module = Module(1)
     index = module.add(triangle())
@@ -133,5 +151,5 @@ def test_text_is_indented_by_nesting_and_names_calls() -> None:
     assert '(func $twice (export "twice") (result i32)' in text
     assert "    call $sum" in text
     assert "\n        loop" not in text.split("block")[0]
-    assert "      loop\n        local.get 2" in text
+    assert "      loop\n        local.get " in text
     assert run(module, "twice") == 6

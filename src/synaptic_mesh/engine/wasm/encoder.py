@@ -85,14 +85,17 @@ def encode_function(function: Function) -> bytes:
 
 
 def local_order(function: Function) -> tuple[list[int], list[tuple[ValueType, int]]]:
-    """Return the final number of each local, and the declared (type, count) runs after the parameters."""
+    """Return the final number of each local, and the declared (type, count) runs after the parameters. Of a type those
+    that are read most come first: numbers below 128 take one byte."""
     order = list(range(len(function.locals)))
     following = len(function.params)
+    reads = [function.reads[number] for number in order]
+    declared = sorted(filter(reads.__getitem__, order[following:]), key=lambda number: -reads[number])
     groups = []
     for kind in ValueType:
         first = following
-        for number in range(len(function.params), len(function.locals)):
-            if function.locals[number] is kind and number in function.used:
+        for number in declared:
+            if function.locals[number] is kind:
                 order[number] = following
                 following += 1
         if following > first:

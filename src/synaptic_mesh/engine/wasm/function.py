@@ -5,6 +5,7 @@ leave the stack as they found it, branches only exist to open blocks, and `finis
 Blocks carry no values: whatever crosses an iteration lives in locals.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -48,7 +49,7 @@ class Function:
         self._frames: list[tuple[str, int]] = []
         self._floor = 0
         self._set_last = -1
-        self.used: set[int | bytes] = set()
+        self.reads: Counter[int | bytes] = Counter()
         """After `finish`: the numbers of the locals that are read."""
         self._constants: dict[int, Local] = {}
         self._pattern_of: dict[int, int] = {}
@@ -202,7 +203,7 @@ class Function:
 
     def _drop_unread(self) -> None:
         """A local that is set and never read, or read only where it is set, need not exist."""
-        read = {arguments[0] for name, arguments in self.instructions if name == "local.get"}
+        read = Counter(arguments[0] for name, arguments in self.instructions if name == "local.get")
         kept = []
         for instruction in self.instructions:
             name, arguments = instruction
@@ -212,7 +213,7 @@ class Function:
                 instruction = ("drop", ())
             kept.append(instruction)
         self.instructions = kept
-        self.used = read
+        self.reads = read
 
     def _open(self, kind: str) -> Label:
         self._floor = len(self._stack)
