@@ -76,6 +76,7 @@ class Mesh:
         self.sent: Counter[str] = Counter()
         self.down: set[int] = set()
         self.is_store_read = False  # for peers
+        self.disk_ms: dict[int, int] = {}  # of slow disks
         self.is_lost: Callable[[int, int, Message], bool] = lambda *_: False
         self._queue: list[tuple[int, int, int, int, Any]] = []
         self._count = 0
@@ -118,7 +119,7 @@ class Mesh:
         self.effects[i].extend(effects)
         for effect in effects:
             if isinstance(effect, Append | ReadStored):
-                self._at(DISK_MS, i, effect)
+                self._at(self.disk_ms.get(i, DISK_MS), i, effect)
             elif isinstance(effect, Committed):
                 self.told[i].append(effect)
             elif isinstance(effect, Broadcast | Send):

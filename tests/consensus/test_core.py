@@ -12,6 +12,7 @@ from consensus_mesh import NETWORK, Mesh
 
 from synaptic_mesh.base.errors import InvariantBroken, LocalError
 from synaptic_mesh.base.seeds import derive_random
+from synaptic_mesh.consensus import journal
 from synaptic_mesh.consensus.block import BlockRef, CommitVote, VerifiedBlock, genesis_ref, seal_block
 from synaptic_mesh.consensus.core import Consensus
 from synaptic_mesh.consensus.evidence import check_evidence_untrusted, evidence_of
@@ -386,6 +387,28 @@ def test_a_laggard_beyond_everybodys_memory_is_served_from_their_stores(is_store
         assert mesh.sent["StoredBlocks"] == 0
         assert stranded[0].needed_round < stranded[0].oldest_round
         assert ordered(mesh, 3) != ordered(mesh, 0)
+
+
+def test_a_node_with_a_slow_disk_takes_in_no_more_than_it_may_hold_and_comes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(journal, "UNWRITTEN_BLOCKS_MAX", 30)
+    mesh = Mesh(4, gc_depth=10, settings=Settings(history_blocks_max=20))
+    mesh.is_store_read = True
+    mesh.start()
+    most = 0
+    for now_ms in range(0, 9_000, 25):
+        mesh.run(now_ms)
+        mesh.submit(0, b"tx%d" % now_ms)
+        mesh.disk_ms = {3: 4_000} if 1_000 <= now_ms < 3_000 else {}
+        most = max(most, len(mesh.cores[3].journal._blocks))
+    mesh.run(14_000)
+    dropped = [effect for effect in mesh.effects[3] if isinstance(effect, Dropped)]
+    assert 30 < most < 30 + 40  # those that waited for the last one taken in come with it
+    assert {effect.reason for effect in dropped} >= {"unwritten"}
+    assert mesh.sent["StoredBlocks"] > 0
+    assert ordered(mesh, 3) == ordered(mesh, 0)
+    assert mesh.cores[3].pacing.last_proposed >= mesh.cores[0].dag.clock_round - 2
 
 
 def test_a_newcomer_follows_from_the_first_round_out_of_stores() -> None:

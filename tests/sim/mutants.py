@@ -110,6 +110,7 @@ MUTANTS = (
     Mutant("reading goes on after a lost block", SYNC, "        if peer == self._asked:\n            self._place, self._is_answered = 0, False", "        if peer != self._asked:\n            self._place, self._is_answered = 0, False"),
     Mutant("an idle store is read for ever", SYNC, "now_ms > self._moved_at[1] + IDLE_TIMEOUTS", "now_ms < self._moved_at[1] + IDLE_TIMEOUTS - IDLE_TIMEOUTS"),
     Mutant("missing ancestors are not looked for in stores", SYNC, "return usual if stuck_round is None else min(usual, stuck_round)", "return usual"),
+    Mutant("what waits for the disk is unbounded", "consensus/journal.py", "return len(self._blocks) > UNWRITTEN_BLOCKS_MAX or", "return"),
     Mutant("a part of a store begins a block late", STORED, "return tuple(found), position << PLACE_BITS | index", "return tuple(found), position << PLACE_BITS | index + 1"),
     Mutant("own blocks forgotten in a restart", CORE, "            if block.author == self.author:\n                self._find_own(block)\n                self.pool", "            if block.author == self.author:\n                self.pool"),
     Mutant("amnesia guard removed", CORE, "if self.author is not None and (not is_store_trusted or self.own_last.round == 0):", "if self.author is not None and self.author < 0:"),

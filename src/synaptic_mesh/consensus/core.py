@@ -231,7 +231,8 @@ class Consensus:
             self._effects.append(append)
         self._ask()
         repeat_ms = self._repeat()
-        dues = (wait_ms, self.fetcher.next_ms, self.rounds.next_ms, repeat_ms, self._advert_due_ms)
+        rounds_ms = NEVER_MS if self.journal.is_full else self.rounds.next_ms
+        dues = (wait_ms, self.fetcher.next_ms, rounds_ms, repeat_ms, self._advert_due_ms)
         self._deadline_ms = min(*dues, self.amnesia.next_ms)
         effects, self._effects = self._effects, []
         return effects
@@ -266,7 +267,7 @@ class Consensus:
             if not reason or (place and reason == "stale"):
                 continue
             self._effects.append(Dropped(peer, reason, 1))
-            if place and reason in ("ahead", "suspended"):
+            if place and reason in ("ahead", "suspended", "unwritten"):
                 self.rounds.begin_anew(peer)
                 break
 
@@ -279,6 +280,9 @@ class Consensus:
             self._find_own(block)
         if block.round <= dag.gc_round:
             return "stale"
+        if self.journal.is_full:
+            self._note_ahead(peer, max(block.round, dag.clock_round + self.settings.sync_gap + 1))
+            return "unwritten"
         if block.round > dag.clock_round + self.settings.sync_gap:
             self._note_ahead(peer, block.round)
             if block.round > dag.clock_round + self.settings.round_window:
@@ -556,10 +560,10 @@ class Consensus:
 
     def _ask(self) -> None:
         now_ms, clock_round = self._now_ms, self.dag.clock_round
-        stuck_round = self.fetcher.stuck_round() if now_ms >= self.rounds.next_ms else None
-        request = self.rounds.due(clock_round, self.dag.gc_round, stuck_round, self._sorted_peers, now_ms)
-        if request is not None:
-            self._effects.append(Send(*request))
+        if not self.journal.is_full:
+            stuck_round = self.fetcher.stuck_round() if now_ms >= self.rounds.next_ms else None
+            request = self.rounds.due(clock_round, self.dag.gc_round, stuck_round, self._sorted_peers, now_ms)
+            self._effects += [Send(*request)] if request is not None else []
         if now_ms >= self.fetcher.next_ms:
             round_max = clock_round + self.settings.sync_gap
             requests = self.fetcher.due(self.suspended.wanted, self._sorted_peers, round_max, now_ms)

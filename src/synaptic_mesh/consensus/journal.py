@@ -11,6 +11,12 @@ from synaptic_mesh.consensus.messages import Append, Blocks, Broadcast, Committe
 
 GATHERED_BLOCKS_MAX = 256
 """Blocks that wait without an own block or commit (an observer, or a stalled mesh) before they are written anyway."""
+UNWRITTEN_BLOCKS_MAX = 8_192
+UNWRITTEN_BYTES_MAX = 64 << 20
+"""Blocks and their bytes that wait for the batch before them to be written. With more the node takes in nothing: it
+falls behind, and comes back out of the others' stores as fast as it can write (and, since the shell may hold written
+batches back until signatures are checked, execute).
+"""
 
 
 class Journal:
@@ -18,6 +24,7 @@ class Journal:
 
     def __init__(self) -> None:
         self._blocks: list[VerifiedBlock] = []
+        self._bytes = 0  # of those
         self._commits: list[Committed] = []
         self._own: VerifiedBlock | None = None
         self._is_own_in_flight = False
@@ -30,6 +37,11 @@ class Journal:
         """An own block is signed but not on stable storage."""
         return self._own is not None
 
+    @property
+    def is_full(self) -> bool:
+        """Do more blocks wait than may?"""
+        return len(self._blocks) > UNWRITTEN_BLOCKS_MAX or self._bytes > UNWRITTEN_BYTES_MAX
+
     def is_own_unwritten(self, digest: bytes) -> bool:
         """Must this block stay here for now?"""
         return self._own is not None and self._own.digest == digest
@@ -37,6 +49,7 @@ class Journal:
     def add_block(self, block: VerifiedBlock) -> None:
         """An accepted block, after its ancestors."""
         self._blocks.append(block)
+        self._bytes += len(block.encoded)
 
     def add_own(self, block: VerifiedBlock) -> None:
         """Our new block (also given to add_block): broadcast it once it is written."""
@@ -66,7 +79,7 @@ class Journal:
             self._in_flight.append(Broadcast(Blocks((self._own.encoded,))))
         self._in_flight.extend(self._commits)
         self._is_own_in_flight = is_own_waiting
-        self._blocks, self._commits = [], []
+        self._blocks, self._commits, self._bytes = [], [], 0
         return append
 
     def appended(self, token: int) -> list[Effect]:
@@ -81,5 +94,5 @@ class Journal:
 
     def restart(self) -> list[Committed]:
         """Forget the gathered blocks, which came from the store, and return the commits that they led to."""
-        commits, self._commits, self._blocks = self._commits, [], []
+        commits, self._commits, self._blocks, self._bytes = self._commits, [], [], 0
         return commits

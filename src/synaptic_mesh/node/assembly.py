@@ -148,7 +148,7 @@ class Assembly:
             commits=tuple(commits),
             executed_index=0,
             is_store_trusted=is_log_whole,
-            stored_round=1,
+            stored_round=self._stored.oldest_round,
         )
         replayed = [effect for effect in effects if isinstance(effect, consensus.Committed)]
         for effect in replayed:

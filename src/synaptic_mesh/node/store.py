@@ -19,9 +19,13 @@ ReadRecords = Callable[[int, int], Sequence[bytes]]
 
 
 class StoredRounds:
-    """Knows where in the log the blocks of a round begin. Every record is noted, in the order of the log."""
+    """Knows where in the log the blocks of a round begin. Every record is noted, in the order of the log.
 
-    def __init__(self) -> None:
+    oldest_round: the first round of which the log has every block, for a log that does not begin at genesis.
+    """
+
+    def __init__(self, oldest_round: int = 1) -> None:
+        self.oldest_round = oldest_round
         self._index = StoredIndex()
 
     def note(self, rounds: Sequence[int]) -> None:
@@ -34,8 +38,8 @@ class StoredRounds:
         return ReadLog(effect.peer, position, block, effect.blocks_max, effect.bytes_max)
 
     def answer(self, event: LogRead) -> StoredRead:
-        """What was read. The log is kept in full, so every round from the first on is there."""
-        return StoredRead(event.peer, event.blocks, event.place, oldest_round=1)
+        """What was read."""
+        return StoredRead(event.peer, event.blocks, event.place, self.oldest_round)
 
 
 def read_log(read: ReadRecords, question: ReadLog) -> LogRead:

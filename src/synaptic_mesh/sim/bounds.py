@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from synaptic_mesh.consensus.core import Consensus
 from synaptic_mesh.consensus.credit import BUCKETS_MAX
+from synaptic_mesh.consensus.journal import UNWRITTEN_BLOCKS_MAX
 from synaptic_mesh.consensus.serving import READS_MAX, WITHHELD_MAX
 from synaptic_mesh.consensus.votes import RECENT_COMMITS_MAX
 
@@ -38,6 +39,7 @@ def sizes(core: Consensus) -> Iterator[tuple[str, int, int]]:
     yield "peers ahead", len(core.rounds._ahead), size
     yield "peers with credit", len(core.serving.credit), BUCKETS_MAX
     yield "peers that keep too little", len(core.rounds._too_young), size
+    yield "unwritten blocks", len(core.journal._blocks), UNWRITTEN_BLOCKS_MAX + suspended_max + 1
     yield "reads of the store", len(core.serving._reading), READS_MAX
     yield "own blocks held back", len(core.serving._withheld), WITHHELD_MAX
     yield "pushed peers", len(core._pushed), size
