@@ -479,8 +479,14 @@ def _tensors() -> tuple[Target, ...]:
         Target(
             "engine.serialize.graph_from_bytes_untrusted",
             graph_from_bytes_untrusted,
-            (graph, graph_to_bytes(loop())),
+            (graph,),
             frame_bytes_max=GRAPH_BYTES_MAX,
+        ),
+        Target(
+            "engine.serialize.graph_from_bytes_untrusted loop",
+            graph_from_bytes_untrusted,
+            (graph_to_bytes(loop()),),
+            PAYLOAD_BYTES_MAX // 16,
         ),
         Target("workers.native_messages.decode_answer_untrusted", decode_answer_untrusted, answers),
         Target("workers.native_messages.decode_layout_untrusted", decode_layout, (bytes(offsets_bytes(step)),)),
