@@ -9,8 +9,10 @@ import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+import zenoh
 
 from synaptic_mesh.base.errors import LocalError, ResourceError
 from synaptic_mesh.base.ids import Digest, NetworkId, PeerId
@@ -323,3 +325,24 @@ def test_a_client_asks_for_no_blobs_and_speaks_to_nobody_but_its_node() -> None:
         assert a.counters.blob_sent_bytes == 0
 
     run([a, client], scenario)
+
+
+def test_a_session_that_cannot_be_closed_in_time_ends_the_links_all_the_same() -> None:
+    # Seen on a loaded machine after a peer had been suspended: "close operation timed out!".
+    ports = Ports()
+    a = ports.network(0)
+
+    class Stuck:
+        def __init__(self, session: Any) -> None:
+            self.session = session
+
+        def close(self) -> None:
+            self.session.close()
+            raise zenoh.ZError("close operation timed out!")
+
+    async def scenario() -> None:
+        links = cast(ZenohLinks, a._links)
+        links._session = Stuck(links._session)
+
+    run([a], scenario)  # an exception in a thread is a warning, and warnings are errors
+    assert a.peers() == frozenset()

@@ -232,7 +232,10 @@ class ZenohLinks:
         self._outbox.close()
         if self._sender.is_alive():
             self._sender.join(self._settings.close_timeout_s / 2)  # it may hang in a put; closing the session frees it
-        self._session.close()
+        try:
+            self._session.close()
+        except zenoh.ZError:  # it gives up after a time of its own; the rest is left to the process's end
+            self._inbox.drop("close")
 
     def _send_all(self) -> None:
         while turn := self._outbox.take():
