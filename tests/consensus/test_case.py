@@ -1,5 +1,6 @@
 """Drawn DAGs as files: the format, and vectors for every rule, in both waves, with one and with many leaders."""
 
+import codecs
 import json
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -140,18 +141,22 @@ def test_no_blocks_decide_nothing() -> None:
         (b'{"n": 4, "blocks": [["A1", ["B0\'"]]]}', "B0', which is not drawn"),
         (b'{"n": 4, "wave": 4, "blocks": []}', "a wave of 4 rounds"),
         (b'{"n": 4, "quorum": 5, "blocks": []}', "quorum is 5"),
-        (b'{"n": 4, "leaders_per_round": 0, "blocks": []}', "0 leaders a round"),
-        (b'{"n": 4, "leaders_per_round": 5, "blocks": []}', "more than the 4 validators"),
+        (b'{"n": 4, "leaders_per_round": 0, "blocks": []}', "leaders_per_round is 0; 4 validators have 1 to 4"),
+        (b'{"n": 4, "leaders_per_round": 5, "blocks": []}', "leaders_per_round is 5; 4 validators have 1 to 4"),
         (b'{"n": 4, "leader_order": {"0": ["A"]}, "blocks": []}', "has the key '0'"),
         (b'{"n": 4, "leader_order": {"1": ["A", "A"]}, "blocks": []}', "names one author twice"),
         (b'{"n": 4, "leader_order": {"1": ["x"]}, "blocks": []}', "names 'x'"),
         (b'{"n": 4, "stakes": [1], "blocks": []}', "stakes has 1 entries"),
-        (b'{"n": 1, "stakes": [0], "blocks": []}', "stakes cannot be used"),
+        (b'{"n": 1, "stakes": [0], "blocks": []}', "stakes gives A 0"),
     ],
 )
 def test_what_cannot_be_used_is_named(data: bytes, message: str) -> None:
     with pytest.raises(LocalError, match=message):
         decide_case(read_case(data))
+
+
+def test_a_byte_order_mark_is_no_fault() -> None:
+    assert read_case(codecs.BOM_UTF8 + b'{"n": 4, "blocks": []}').n == 4
 
 
 # --- the scenarios of the public committer tests, for every leader of a round

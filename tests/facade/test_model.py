@@ -1,5 +1,8 @@
 """Model: fit, predict, evaluate, save and load, the same on every backend, and one sentence for what does not fit."""
 
+import copy
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +33,28 @@ Y = CLASSES[np.argmax(X[:, :3], axis=1)]
 def classifier(**options: object) -> Model:
     options = {"seed": 5, "optimizer": AdamW(0.05), **options}
     return Model(sequential(Dense(16, "relu"), Dense(3)), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_goes_on_as_the_model_does(copied: Callable[[Model], Model]) -> None:
+    model = classifier()
+    copied(model)  # before the first fit too
+    model.fit(X, Y, epochs=2)
+    twin = copied(model)
+    for each in (model, twin):
+        each.fit(X, Y, epochs=1)
+    assert twin.epochs_done == 3
+    assert {n: v.tobytes() for n, v in twin.get_values().items()} == {
+        n: v.tobytes() for n, v in model.get_values().items()
+    }
+    assert twin.predict(X).tolist() == model.predict(X).tolist()
+
+
+def test_a_column_of_labels_is_labels() -> None:
+    flat, column = classifier(), classifier()
+    flat.fit(X, Y)
+    column.fit(X, Y[:, None])
+    assert column.evaluate(X, Y[:, None]) == flat.evaluate(X, Y)
 
 
 def test_learns_labels_of_any_kind() -> None:

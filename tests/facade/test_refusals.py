@@ -1,5 +1,6 @@
 """What Model does not take, in one sentence each; and what a fit that was broken off leaves behind."""
 
+import copy
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.engine.reference import ReferenceBackend
 from synaptic_mesh.facade.callbacks import Callback, ModelCheckpoint
 from synaptic_mesh.facade.formats import from_fann, to_fann, to_onnx
 from synaptic_mesh.facade.model import Model
@@ -33,6 +35,10 @@ def fitted():
     made = model()
     made.fit(X, Y, verbose=0)
     return made
+
+
+def spoilt():
+    fitted().set_values({"dense0/bias": np.full(3, np.nan)})
 
 
 def tokens(x):
@@ -81,6 +87,9 @@ REFUSED = [
     (lambda: fit(validation_data=(X * np.nan, Y)), "validation X row 1, position (1,), is nan"),
     (lambda: fit(validation_data=(X, Y[:3])), "validation X has 20 rows and validation y has 3"),
     (lambda: fit(validation_data=(X[:, :2], Y)), "validation X has rows of shape (2,), the model takes (4,)"),
+    (lambda: fitted().save("a\0b"), "the path 'a\\x00b' holds a zero byte"),
+    (lambda: spoilt(), "value 'dense0/bias' holds numbers that are not finite"),
+    (lambda: copy.deepcopy(model(backend=ReferenceBackend())), "a model on a backend object (reference) has no copy"),
     (lambda: fit(shuffle="batch"), "shuffle 'batch' must be True or False"),
     (lambda: tokens(np.full((20, 4), 7)), "an index is out of range; tokens must be rows of the embedding's table"),
 ]

@@ -8,6 +8,7 @@ drawn before it. Their order matters where two are of one slot: the first one is
 that is not drawn. Nothing else is demanded of a block: no own parent, no quorum below, so that rules can be probed.
 """
 
+import codecs
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -53,7 +54,7 @@ def read_case(data: bytes) -> Case:
     if len(data) > CASE_BYTES_MAX:
         raise LocalError(f"the file has {len(data)} bytes, a drawn DAG has at most {CASE_BYTES_MAX}: draw less")
     try:
-        return msgspec.json.decode(data, type=Case)
+        return msgspec.json.decode(data.removeprefix(codecs.BOM_UTF8), type=Case)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise LocalError(f"this is not a drawn DAG in JSON: {error}") from None
 
@@ -80,11 +81,12 @@ class Drawn:
     def __init__(self, case: Case) -> None:
         if not 1 <= case.n <= AUTHORS_MAX:
             raise LocalError(f"n is {case.n}; a drawn committee has 1 to {AUTHORS_MAX} validators")
+        if not 1 <= case.leaders_per_round <= case.n:
+            count = case.leaders_per_round
+            raise LocalError(f"leaders_per_round is {count}; {case.n} validators have 1 to {case.n} leaders a round")
         self.case = case
         self.committee = drawn_committee(case)
         self.rules = rules_of(case, self.committee)
-        if case.leaders_per_round > case.n:
-            raise LocalError(f"leaders_per_round is {case.leaders_per_round}, more than the {case.n} validators")
         self.dag = Dag(self.committee, self.rules.parent_stake)
         self.names: dict[bytes, str] = {}
         self._vertices: dict[str, Vertex] = {}
@@ -189,6 +191,11 @@ def drawn_committee(case: Case) -> Committee:
     stakes = case.stakes or [1] * case.n
     if len(stakes) != case.n:
         raise LocalError(f"stakes has {len(stakes)} entries for {case.n} validators")
+    for author, stake in enumerate(stakes):
+        if stake < 1:
+            raise LocalError(
+                f"stakes gives {author_letters(author)} {stake}; every validator has a stake of at least 1"
+            )
     try:
         return committee_of(0, {PeerId((i + 1).to_bytes(32, "big")): stake for i, stake in enumerate(stakes)})
     except ValueError as error:

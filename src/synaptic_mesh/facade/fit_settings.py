@@ -76,7 +76,9 @@ def check_names(metrics: Any) -> tuple[str, ...]:
 
 
 def check_path(path: Any) -> Path:
-    """Return the path. Raises LocalError unless it is text or a Path."""
+    """Return the path. Raises LocalError unless it is text or a Path, without a zero byte."""
     if not isinstance(path, str | Path):
         raise LocalError(f"the path is {type(path).__name__}; give text or a pathlib.Path")
+    if "\0" in str(path):
+        raise LocalError(f"the path {str(path)!r} holds a zero byte, which no file name can")
     return Path(path)

@@ -72,6 +72,7 @@ class Model:
         chosen = make_optimizer(optimizer) if isinstance(optimizer, str) else optimizer
         check_optimizer(chosen)
         figures = check_names(metrics) if metrics is not None else default_metrics(loss)
+        self._backend = backend if isinstance(backend, str) else None
         self.session = Session(network, self.loss, chosen, figures, cached_backend(backend), self.seed)
         self.classes_: Array | None = None
         self.columns: tuple[str, ...] | None = None
@@ -261,12 +262,17 @@ class Model:
         return self.session.values()
 
     def set_values(self, values: dict[str, Array]) -> None:
-        """Replace parameters or state by name. Raises LocalError for an unknown name or another shape."""
+        """Replace parameters or state by name. Raises LocalError for an unknown name, another shape, or what is not
+        finite."""
         known = self.session.values()
         for name, value in values.items():
             if name not in known or known[name].shape != np.shape(value):
                 have = known[name].shape if name in known else "no such name"
                 raise LocalError(f"value {name!r} of shape {np.shape(value)} does not fit the model: {have}")
+            if not np.isfinite(value).all():
+                raise LocalError(
+                    f"value {name!r} holds numbers that are not finite; no step of the model could be valid"
+                )
         self.session.replace({n: np.array(v, dtype=known[n].dtype, order="C") for n, v in values.items()})
 
     def summary(self) -> Summary:
@@ -293,6 +299,30 @@ class Model:
         from synaptic_mesh.facade.network_file import load_saved_model
 
         return load_saved_model(check_path(path), network, backend, optimizer)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle holds: the network and all values, not the compiled programs. Raises
+        LocalError for a backend that was given as an object: it belongs to this process."""
+        session = self.session
+        if self._backend is None:
+            raise LocalError(f"a model on a backend object ({session.backend.name}) has no copy; name the backend")
+        return {
+            "settings": (self.loss.name, session.optimizer, session.metrics, self.seed, self._backend),
+            "network": self.network,
+            "row": session.row if session.is_begun else None,
+            "values": session.values(),
+            "seen": (self.classes_, self.columns, self.epochs_done, self.history),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become the model that `state` describes."""
+        loss, optimizer, metrics, seed, backend = state["settings"]
+        Model.__init__(
+            self, state["network"], loss=loss, optimizer=optimizer, metrics=metrics, seed=seed, backend=backend
+        )
+        if state["row"] is not None:
+            self.session.begin(state["row"], state["values"])
+        self.classes_, self.columns, self.epochs_done, self.history = state["seen"]
 
     def __repr__(self) -> str:
         state = f"{self.epochs_done} epochs" if self.session.is_begun else "not yet fitted"

@@ -49,6 +49,8 @@ def _is_missing(label: Any) -> bool:
 def class_numbers(y: Any, classes: Array, scores_shape: tuple[int, ...]) -> I32:
     """Return i32 numbers of labels for scores (rows, ..., classes). Raises LocalError naming label or shapes."""
     labels = as_array(y, "y")
+    if labels.shape == (*scores_shape[:-1], 1):  # a column of labels, as frames and Keras have them
+        labels = labels[..., 0]
     if labels.shape != scores_shape[:-1]:
         hint = "; pass labels, as y.argmax(axis=1) gives them" if labels.shape == scores_shape else ""
         raise LocalError(f"y has shape {labels.shape}, the network gives {scores_shape}{hint}")
