@@ -47,6 +47,6 @@ def test_no_node_outlives_the_demo(number: signal.Signals, tmp_path: Path) -> No
     else:
         assert demo.returncode == Exit.INTERRUPTED
         assert json.loads(out)["exit_code"] == Exit.INTERRUPTED
-        assert errors.endswith("synaptic: interrupted; what was committed is kept\n")
+        assert errors.endswith("synaptic: interrupted before it was done\n")
     complaints = {path.parent.name: path.read_text() for path in tmp_path.glob("run/nodes/*/stderr.txt")}
     assert complaints == dict.fromkeys(complaints, "")
