@@ -4,26 +4,22 @@ between threads.
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from synaptic_mesh.base.ids import PeerId
 from synaptic_mesh.identity.envelope import EVERYONE
-from synaptic_mesh.transport.allowances import Allowances
 from synaptic_mesh.transport.fair_queue import FairQueue
 from synaptic_mesh.transport.links import Frame, Receiver
 
 
 class Inbox:
     """Hands what arrives on the network's threads to the event loop, turn by turn: between two turns the loop does
-    everything else that is due, so a flood delays timers and disk by one turn at most. `clock_ns` never goes back.
+    everything else that is due, so a flood delays timers and disk by one turn at most.
     """
 
-    def __init__(self, first: Iterable[PeerId] = (), clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(self, first: Iterable[PeerId] = ()) -> None:
         self._lock = threading.Lock()
-        self._clock_ns = clock_ns
-        self._allowances = Allowances()
         self._frames = FairQueue(frozenset(first))
         self._drops: dict[str, int] = {}
         self._planned = False
@@ -39,13 +35,9 @@ class Inbox:
         self._receiver = None
 
     def put(self, sender: PeerId, frame: Frame) -> None:
-        """Take a frame that came over the link of `sender`; drop and count it when the sender sends too many per second
-        or has too many here.
-        """
+        """Take a frame that came over the link of `sender`; drop and count it when the sender has too many here."""
         with self._lock:
-            if not self._allowances.spend(sender, self._clock_ns()):
-                self._count("rate")
-            elif not self._frames.put(sender, frame):
+            if not self._frames.put(sender, frame):
                 self._count("inbox")
             self._plan()
 
