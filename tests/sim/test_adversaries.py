@@ -9,10 +9,10 @@ from synaptic_mesh.base.errors import PeerError
 from synaptic_mesh.base.seeds import derive_bytes, derive_random
 from synaptic_mesh.consensus.admission import Admission
 from synaptic_mesh.consensus.block import VerifiedBlock
-from synaptic_mesh.consensus.messages import Blocks, Message
+from synaptic_mesh.consensus.messages import Blocks, Message, RoundsRequest, encode_message
 from synaptic_mesh.identity.committee import committee_of
 from synaptic_mesh.identity.keys import KeyPair
-from synaptic_mesh.sim.adversaries import Puppet
+from synaptic_mesh.sim.adversaries import ANSWERS_PER_S_MAX, Puppet
 from synaptic_mesh.sim.disk import DiskSettings
 from synaptic_mesh.sim.habits import Behaviour, Deeds
 from synaptic_mesh.sim.network import LinkSettings
@@ -136,3 +136,18 @@ def test_a_jumper_leaves_rounds_out_and_shows_blocks_far_ahead_that_pass_the_sta
     scene = Scene(Behaviour(far=100))
     assert max(scene.slots()) > 1 << 30
     assert scene.refused_count == 0
+
+
+def test_who_asks_without_end_is_answered_so_often_within_a_second_and_others_all_the_same() -> None:
+    keys = sorted((KeyPair(derive_bytes(5, index)) for index in range(4)), key=lambda key: key.peer_id)
+    committee = committee_of(1, {key.peer_id: 1 for key in keys})
+    verify = Admission(committee, NETWORK).verify_untrusted
+    habits = Behaviour(garbage=60)
+    puppet = Puppet(LIAR, committee, NETWORK, keys[LIAR].sign, verify, habits, derive_random(3, LIAR))
+    puppet.start((), 5_000)
+    question = encode_message(RoundsRequest(1))
+    answers = [puppet.receive(0, question, 5_001) for _ in range(ANSWERS_PER_S_MAX + 2)]
+    assert all(answers[:ANSWERS_PER_S_MAX])
+    assert answers[ANSWERS_PER_S_MAX:] == [[], []]
+    assert puppet.receive(2, question, 5_999) != []
+    assert puppet.receive(0, question, 6_000) != []

@@ -38,6 +38,10 @@ ROUNDS_KEPT = 120
 JUMP_ROUNDS = 3
 """Rounds that it lets the others go ahead before it leaves them out."""
 ANSWER_BLOCKS_MAX = 100
+ANSWERS_PER_S_MAX = 1_000
+"""Answers to one asker within one second, as honest nodes have their credit. Twins both hear what one of them asked
+for, and both ask on: without a bound each answer would bring two questions, and the run would never get further.
+"""
 FAR_ROUNDS = (3, 10, 35, 60, 1_000, 1 << 31)
 """How far above its own round a block may be that is shown to make others jump: within and beyond their window."""
 
@@ -84,6 +88,7 @@ class Puppet:
         self._is_lagging_on_purpose = False
         self._late: dict[int, Send] = {}
         self._late_count = 0
+        self._answered: dict[int, tuple[int, int]] = {}  # asker -> (second, answers in it)
 
     def start(self, records: Sequence[bytes], now_ms: int) -> list[Action]:  # noqa: ARG002
         """Begin at round 1."""
@@ -100,7 +105,9 @@ class Puppet:
             return []
         for block in blocks:
             self._keep(block)
-        return self._advance(now_ms) if blocks else self._answer(sender, message)
+        if blocks:
+            return self._advance(now_ms)
+        return self._answer(sender, message) if self._has_time_for(sender, now_ms) else []
 
     def handle_done(self, token: int, now_ms: int) -> list[Action]:
         """Send what was held back, or wake: ask around when the round does not fill."""
@@ -303,6 +310,12 @@ class Puppet:
         for _ in range(1 + self._random.randrange(3)):
             broken[self._random.randrange(len(broken))] ^= 1 << self._random.randrange(8)
         return bytes(broken[: self._random.randint(1, len(broken))] if self._random.randrange(2) else broken)
+
+    def _has_time_for(self, asker: int, now_ms: int) -> bool:
+        second, count = self._answered.get(asker, (0, 0))
+        count = count + 1 if second == now_ms // 1_000 else 1
+        self._answered[asker] = (now_ms // 1_000, count)
+        return count <= ANSWERS_PER_S_MAX
 
     def _answer(self, sender: int, message: Message) -> list[Action]:
         if self._does(self._habits.no_answer):
