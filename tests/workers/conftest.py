@@ -1,6 +1,8 @@
-"""Lets the test modules of this directory import what they share with those of the engine: random graphs."""
+"""Lets the test modules of this directory import what they share: small graphs, and random ones with the tests of the
+engine."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "engine"))
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "engine")]

@@ -14,17 +14,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from random_graphs import differences
+from small_graphs import classifier_step, counter
 
 from synaptic_mesh.base.errors import LocalError
 from synaptic_mesh.engine.backend import StepInvalid, Trust, run_feed, step_by_step
-from synaptic_mesh.engine.composites import cross_entropy, dense, relu
 from synaptic_mesh.engine.golden import DIGESTS, run_case
 from synaptic_mesh.engine.golden_cases import build_case
 from synaptic_mesh.engine.golden_operations import OPERATIONS
 from synaptic_mesh.engine.ir import Graph
-from synaptic_mesh.engine.optimizers import SGD, Tensors, training_step
 from synaptic_mesh.engine.reference import ReferenceBackend
-from synaptic_mesh.engine.trace import Tensor, f32, i32, trace
+from synaptic_mesh.engine.trace import f32, trace
 from synaptic_mesh.workers import native_process
 from synaptic_mesh.workers.confinement import is_supported
 from synaptic_mesh.workers.native_messages import Ask
@@ -35,23 +34,6 @@ pytestmark = [pytest.mark.process, pytest.mark.skipif(not is_supported(), reason
 HOSTILE = str(Path(__file__).parent / "hostile_worker.py")
 WAIT_S = 60.0
 ONE = np.ones(3, np.float32)
-
-
-def step() -> Graph:
-    return trace(
-        lambda w, x: {"w": w + x, "loss": (w * x).sum()},
-        {"w": f32(3), "x": f32(3)},
-        carried={"w": "w"},
-        checked=["loss"],
-    )
-
-
-def classifier_step(rows: int, features: int, hidden: int, classes: int) -> Graph:
-    def loss(p: Tensors, batch: Tensors) -> Tensor:
-        return cross_entropy(dense(relu(dense(batch["x"], p["w1"], p["b1"])), p["w2"], p["b2"]), batch["y"])
-
-    parameters = {"w1": f32(features, hidden), "b1": f32(hidden), "w2": f32(hidden, classes), "b2": f32(classes)}
-    return training_step(loss, parameters, {"x": f32(rows, features), "y": i32(rows)}, SGD(0.1))
 
 
 @pytest.fixture(scope="session")
@@ -77,12 +59,12 @@ class ProcessBackend:
 
 @pytest.fixture
 def program(cache: Path) -> Iterator[ProcessProgram]:
-    with ProcessBackend(cache).compile(step()) as program:
+    with ProcessBackend(cache).compile(counter()) as program:
         yield program
 
 
 def hostile(how: str) -> NativeProcess:
-    return NativeProcess(step(), command=(sys.executable, "-S", HOSTILE, how))
+    return NativeProcess(counter(), command=(sys.executable, "-S", HOSTILE, how))
 
 
 def ready(how: str) -> tuple[NativeProcess, ProcessProgram]:
@@ -204,7 +186,7 @@ def test_a_worker_has_given_up_what_it_does_not_need(program: ProcessProgram) ->
 def test_nothing_is_left_of_closed_programs(cache: Path) -> None:
     descriptors, shared = set(os.listdir("/proc/self/fd")), set(os.listdir("/dev/shm"))
     backend = ProcessBackend(cache)
-    first, second = backend.compile(step()), backend.compile(step())
+    first, second = backend.compile(counter()), backend.compile(counter())
     first({"w": ONE, "x": ONE})
     assert second({"w": ONE * 2, "x": ONE * 2})["w"].tolist() == [4, 4, 4]
     assert first.read("w").tolist() == [2, 2, 2]
@@ -372,7 +354,7 @@ def test_the_kernel_ends_a_worker_that_computes_longer_than_its_graph_can(monkey
 def test_a_graph_too_large_to_be_sent_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native_process, "GRAPH_BYTES_MAX", 10)
     with pytest.raises(WorkerRefused, match="the limit is 10"):
-        NativeProcess(step())
+        NativeProcess(counter())
 
 
 def test_a_process_has_one_program_from_when_it_is_ready() -> None:

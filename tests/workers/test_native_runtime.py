@@ -11,16 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_graphs import classifier_step, counter
 
 from synaptic_mesh.base.errors import LocalError, ResourceError
 from synaptic_mesh.engine import golden
 from synaptic_mesh.engine.backend import StepInvalid, Trust
-from synaptic_mesh.engine.composites import cross_entropy, dense, relu
 from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.native.compiler import compile_native
 from synaptic_mesh.engine.native.environment import environment_declarations, guarded_entry
 from synaptic_mesh.engine.native.profile import AVX2, NEON, SSE2
-from synaptic_mesh.engine.optimizers import SGD, Tensors, training_step
 from synaptic_mesh.engine.reference import ReferenceBackend
 from synaptic_mesh.engine.serialize import graph_digest
 from synaptic_mesh.engine.trace import Builder, Tensor, exp, f32, floor, gather, i32, matmul, tanh, trace
@@ -40,23 +39,6 @@ from synaptic_mesh.workers.program_cache import CachedProgram, ProgramCache
 
 llvm = pytest.importorskip("llvmlite.binding")
 ONE = np.ones(3, np.float32)
-
-
-def counter() -> Graph:
-    return trace(
-        lambda w, x: {"w": w + x, "loss": (w * x).sum()},
-        {"w": f32(3), "x": f32(3)},
-        carried={"w": "w"},
-        checked=["loss"],
-    )
-
-
-def classifier_step(rows: int, features: int, hidden: int, classes: int) -> Graph:
-    def loss(p: Tensors, batch: Tensors) -> Tensor:
-        return cross_entropy(dense(relu(dense(batch["x"], p["w1"], p["b1"])), p["w2"], p["b2"]), batch["y"])
-
-    parameters = {"w1": f32(features, hidden), "b1": f32(hidden), "w2": f32(hidden, classes), "b2": f32(classes)}
-    return training_step(loss, parameters, {"x": f32(rows, features), "y": i32(rows)}, SGD(0.1))
 
 
 def flush_to_zero() -> None:

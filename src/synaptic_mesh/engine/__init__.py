@@ -17,7 +17,8 @@ initializers  parameters from a seed by counter-based integers
 polynomials   exp, log, tanh, sigmoid: one definition over a small protocol, for every backend; so are sin, cos and
               erf (trigonometry), x^y (powers) and random words (threefry)
 reference     the numpy interpreter: the definition of every operation, by `executors/`
-golden        vectors that pin the definition (golden_cases, golden_digests); `semantics_id`; `check_backend`
+golden        vectors that pin the definition (golden_cases, golden_loops, golden_digests); `semantics_id`;
+              `check_backend`
 support       what a backend cannot compile yet, and how it says so
 backend       what a backend promises; StepInvalid
 lowering      from graph to plan: views, fused kernels (fusion, row_fusion), schedule and memory (planner); `arena`
