@@ -9,6 +9,7 @@ RIVALS := .venv-rivals
 SEED ?= 1
 SEEDS ?= 1000
 SECONDS ?= 20
+WORKERS ?= 2
 COMMIT := $(shell git describe --always --dirty 2>/dev/null || echo unknown-dirty)
 # Sums are kept, and not computed again, only for code that has a name.
 KEEP := $(if $(findstring dirty,$(COMMIT)),,--keep .sim-$(COMMIT).jsonl)
@@ -28,13 +29,13 @@ demo: $(STAMP) ## Four validators and a liar train a digits classifier on this m
 	@$(BIN)/synaptic demo
 
 test: $(STAMP) ## Run every test but the long ones
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 check: $(STAMP) ## Format, lint, strict types, layers, tidy and quick tests: a minute or two
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q -m "not long and not process and not slow"
+	@$(BIN)/python -m pytest -q -n $(WORKERS) -m "not long and not process and not slow"
 
 format: $(STAMP) ## Rewrite the sources in the house format
 	@$(BIN)/ruff format .

@@ -34,6 +34,7 @@ def prepare(manifest: Manifest, blobs: dict[bytes, bytes]) -> Any:
     return found.result
 
 
+@pytest.mark.slow
 @SMALL
 @given(data=st.data())
 def test_a_manifest_that_fits_nothing_is_refused(make_job: Any, data: st.DataObject) -> None:

@@ -48,7 +48,7 @@ def test_simplifying_twice_changes_nothing_more() -> None:
 def backend(request: pytest.FixtureRequest) -> Backend:
     if request.param == "native":
         pytest.importorskip("llvmlite")
-        return open_native_backend()
+        return open_native_backend(on_demand=True)
     return WasmBackend() if request.param == "wasm" else ReferenceBackend()
 
 

@@ -92,6 +92,7 @@ def held_bytes(target: Target, bytes_max: int) -> int:
     return most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", targets())
 def test_the_largest_messages_stay_within_the_memory(name: str) -> None:
     assert held_bytes(targets()[name], targets()[name].bytes_max) < MEMORY_BYTES_MAX

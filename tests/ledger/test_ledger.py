@@ -277,6 +277,7 @@ def job_action(draw: Any, mesh: Any) -> tuple[KeyPair, Any]:
     return sender, draw(st.sampled_from(honest * 4 + anything))
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_no_life_of_a_job_makes_or_loses_money(make_mesh: Any, data: Any) -> None:

@@ -55,6 +55,7 @@ def backend() -> NativeBackend:
     return NativeBackend()
 
 
+@pytest.mark.slow
 def test_trust_is_given_only_after_the_golden_vectors(backend: NativeBackend) -> None:
     assert backend.trust is Trust.TOLERANT
     assert open_native_backend().trust is Trust.EXACT
@@ -87,6 +88,7 @@ def test_small_graphs_are_served_by_a_narrow_profile_that_is_qualified_itself(mo
         backend.compile(trace(lambda x: tanh(x), {"x": f32(3)}))
 
 
+@pytest.mark.slow
 def test_a_machine_with_other_bits_gets_no_trust(monkeypatch: pytest.MonkeyPatch) -> None:
     key = next(key for key in golden.DIGESTS if ":out/" in key)
     monkeypatch.setitem(golden.DIGESTS, key, "0" * golden.DIGEST_CHARS)

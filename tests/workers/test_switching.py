@@ -58,6 +58,7 @@ def test_without_llvm_everything_stays_in_wasmtime(monkeypatch: pytest.MonkeyPat
         assert "pip install llvmlite" in backend.native_problem
 
 
+@pytest.mark.slow
 def test_a_closed_backend_compiles_no_more() -> None:
     backend = SwitchingBackend(WasmBackend())
     backend.close()
@@ -65,6 +66,7 @@ def test_a_closed_backend_compiles_no_more() -> None:
         backend.compile(recurrent())
 
 
+@pytest.mark.slow
 def test_a_closed_program_refuses_calls() -> None:
     with SwitchingBackend(WasmBackend()) as backend:
         program = backend.compile(recurrent())
