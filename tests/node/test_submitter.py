@@ -1,7 +1,15 @@
 """A client's transactions through one validator: in order, within a window, again after a loss."""
 
 from synaptic_mesh.node.messages import Outcomes, Refusal, Submission
-from synaptic_mesh.node.submitter import MESSAGE_BYTES, PAUSE_MS, RESEND_MS, Finished, Submitter
+from synaptic_mesh.node.submitter import (
+    GATHER_MS_MAX,
+    GATHER_SHARE,
+    MESSAGE_BYTES,
+    PAUSE_MS,
+    RESEND_MS,
+    Finished,
+    Submitter,
+)
 
 
 def filled(count: int, window: int = 100) -> Submitter:
@@ -77,3 +85,41 @@ def test_ranges_that_a_validator_makes_up_cost_no_more_than_the_window() -> None
     assert submitter.outcomes(Outcomes(1, ((5, 1 << 60), (1, 1 << 60)), ()), 0) == [Finished(1, 1, "")]
     assert submitter.outcomes(busy(-5, -1), 0) == []
     assert len(submitter) == 1
+
+
+def executed(submitter: Submitter, first: int, count: int, now_ms: int) -> None:
+    submitter.outcomes(Outcomes(1, ((first, count),), ()), now_ms)
+
+
+def test_messages_are_gathered_for_a_share_of_the_time_that_transactions_take() -> None:
+    submitter = filled(1)
+    submitter.take(0)
+    executed(submitter, 0, 1, 160)
+    submitter.push(b"1")
+    assert submitter.take(160) == [Submission(1, (b"1",))]
+    submitter.push(b"2")
+    assert submitter.take(161) == []
+    assert submitter.deadline_ms() == 160 + 160 // GATHER_SHARE
+    submitter.push(b"3")
+    assert submitter.take(170) == [Submission(2, (b"2", b"3"))]
+
+
+def test_nobody_waits_longer_than_the_most_or_with_half_a_window() -> None:
+    submitter = filled(1, window=8)
+    submitter.take(0)
+    executed(submitter, 0, 1, 60_000)
+    submitter.push(b"1")
+    assert len(submitter.take(60_000)) == 1
+    for number in range(3):
+        submitter.push(b"%d" % number)
+    assert submitter.take(60_001) == []
+    assert submitter.deadline_ms() == 60_000 + GATHER_MS_MAX
+    submitter.push(b"4")
+    assert [len(message.transactions) for message in submitter.take(60_001)] == [4]
+
+
+def test_without_a_known_time_nothing_waits() -> None:
+    submitter = filled(1)
+    submitter.take(0)
+    submitter.push(b"1")
+    assert submitter.take(1) == [Submission(1, (b"1",))]
