@@ -78,7 +78,7 @@ bench-rivals: $(RIVALS)/.installed ## The same next to torch, onnxruntime and ja
 	@$(RIVALS)/bin/synaptic bench engine
 
 performance: $(RIVALS)/.installed ## Run that suite and write the README's table of figures from its record
-	@$(RIVALS)/bin/synaptic bench engine --json > $(RIVALS)/engine.json; test $$? -le 1
+	@$(RIVALS)/bin/synaptic bench engine --output $(RIVALS)/engine.json; test $$? -le 1
 	@$(RIVALS)/bin/python tools/performance_table.py $(RIVALS)/engine.json
 
 $(RIVALS)/.installed: lock.txt bench/rivals.txt pyproject.toml tools/make_venv.sh

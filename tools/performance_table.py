@@ -20,7 +20,7 @@ KEPT = "docs/records/engine.json"
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("record", type=Path, help="what `synaptic bench engine --json` printed")
+    parser.add_argument("record", type=Path, help="what `synaptic bench engine --output` wrote")
     parser.add_argument("--readme", type=Path, default=Path("README.md"))
     options = parser.parse_args()
     text = options.record.read_text()

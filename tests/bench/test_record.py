@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -106,3 +108,16 @@ def test_a_record_holds_when_every_promise_does() -> None:
     assert not RECORD.holds
     late = msgspec.structs.replace(RECORD.limits[0], passed=False)
     assert not msgspec.structs.replace(kept, limits=[late]).holds
+
+
+def test_the_table_of_the_readme_is_written_from_what_output_writes(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    readme, kept = tmp_path / "README.md", tmp_path / "docs/records/engine.json"
+    readme.write_text((root / "README.md").read_text())
+    record = from_json((root / "docs/records/engine.json").read_text())
+    changed = msgspec.structs.replace(record, commit="c0ffee" + record.commit[6:])
+    write_record(changed, tmp_path / "engine.json")
+    tool = [sys.executable, str(root / "tools/performance_table.py"), str(tmp_path / "engine.json")]
+    subprocess.run([*tool, "--readme", str(readme)], check=True)
+    assert from_json(kept.read_text()) == changed
+    assert "c0ffee" in readme.read_text()
