@@ -116,7 +116,7 @@ def test_others_leave_room_for_the_validators_own(monkeypatch: pytest.MonkeyPatc
     effects = node.handle(Received(WORKER.peer_id, TOPIC_TRANSACTIONS, more), 0)
     (refused,) = [effect.reason for effect in effects if isinstance(effect, Dropped)]
     assert refused.startswith("3 transactions (")
-    assert refused.endswith("wait here already: submit again later")
+    assert refused.endswith("wait here already, 0 of them yours: submit again later")
     node.handle(Submit(JoinJob(bytes(32))), 0)
     assert len(node._core.pool) == 4
 

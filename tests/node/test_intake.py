@@ -18,7 +18,7 @@ from synaptic_mesh.node import intake as module
 from synaptic_mesh.node.checks import AT_ONCE_MAX, UNSIGNED, Checks
 from synaptic_mesh.node.intake import FOLLOWERS_MAX, NONCES_AHEAD_MAX, Intake
 from synaptic_mesh.node.messages import SUBMISSION_TRANSACTIONS_MAX, Outcomes, Refusal, Submission
-from synaptic_mesh.workers.signatures import check_rows
+from synaptic_mesh.workers.signatures import ROW_BYTES, check_rows
 
 NETWORK = NetworkId(b"intaking" * 4)
 KEY, STRANGER = KeyPair(derive_bytes(1, "intake")), KeyPair(derive_bytes(2, "intake"))
@@ -211,3 +211,66 @@ def test_the_oldest_followed_transactions_are_forgotten_first(monkeypatch: pytes
     assert bench.intake.tracked_count == 2
     bench.apply(9, *transactions)
     assert bench.told() == [(CLIENT, Outcomes(9, ((1, 2),), ()))]
+
+
+def many(key: KeyPair, count: int, start: int = 5) -> tuple[bytes, ...]:
+    return tuple(signed(nonce, key) for nonce in range(start, start + count))
+
+
+def test_who_floods_waits_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One client sends all it can; the next one's transactions are checked after one turn of what was under way."""
+    monkeypatch.setattr(module, "TURN_TRANSACTIONS", 8)
+    monkeypatch.setattr(module, "CHECKING_MAX", 16)
+    bench = Bench(processes=1)
+    flood, honest = many(STRANGER, 64), many(KEY, 8)
+    bench.intake.submit(CLIENT, Submission(0, flood), 0, 0)
+    bench.intake.submit(SECOND, Submission(0, honest), 0, 0)
+    asked = 0
+    while True:
+        due, _ = bench.intake.take_due()
+        if due:
+            break
+        question = bench.checks.take_rows()
+        assert question is not None
+        asked += len(question.rows) // ROW_BYTES
+        bench.checks.answered(question.token, check_rows(question.rows))
+    assert due == list(honest)
+    assert asked <= 16 + 8 + 8
+
+
+def test_a_client_leaves_as_much_room_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAITING_TRANSACTIONS_MAX", 40)
+    bench = Bench(processes=1)
+    for first in range(0, 60, 10):
+        bench.intake.submit(CLIENT, Submission(first, many(STRANGER, 10, first)), 0, 0)
+    ((peer, outcomes),) = bench.told()
+    assert peer == CLIENT
+    assert [(each.first, each.count, each.is_final) for each in outcomes.refused] == [
+        (20, 10, False),
+        (30, 10, False),
+        (40, 10, False),
+        (50, 10, False),
+    ]
+    assert outcomes.refused[0].reason.startswith("20 transactions (")
+    assert outcomes.refused[0].reason.endswith("wait here already, 20 of them yours: submit again later")
+    bench.intake.submit(SECOND, Submission(0, many(KEY, 10)), 0, 0)
+    assert not bench.told()
+
+
+def test_parts_of_a_message_end_in_order_and_leave_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TURN_TRANSACTIONS", 3)
+    monkeypatch.setattr(module, "CHECKING_MAX", 6)
+    for processes in (0, 1):
+        bench = Bench(processes)
+        transactions = many(KEY, 20)
+        bench.intake.submit(CLIENT, Submission(0, transactions), 0, 0)
+        due: list[bytes] = []
+        for _ in range(20):
+            due += bench.intake.take_due()[0]
+            question = bench.checks.take_rows()
+            if question is not None:
+                bench.checks.answered(question.token, check_rows(question.rows))
+        assert due == list(transactions)
+        assert not bench.intake._lines
+        assert not bench.intake._turns
+        assert (bench.intake._count, bench.intake._bytes, bench.intake._checking_count) == (0, 0, 0)

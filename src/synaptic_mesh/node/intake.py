@@ -1,12 +1,15 @@
 """Transactions on their way into a validator's pool, and what their clients are told about them.
 
-    submitted -> signature checked -> due: nonce soon, sender known -> in the pool -> executed -> Outcomes
-        |               |                     |                           |             |
-     too many        invalid               refused                     no room       refused
+    submitted -> its turn -> signature checked -> due: nonce soon, sender known -> in the pool -> executed -> Outcomes
+        |                           |                     |                           |             |
+     too many                    invalid               refused                     no room       refused
 
 A message is taken or refused as a whole while too many wait: that is the back pressure that a client feels, and it
-sends again later. After that every transaction ends in one outcome, unless this node stops before; then the client
-submits it once more, and its nonce sees to it that it runs once.
+sends again later. To check a signature is what a transaction costs before anyone knows that it can pay. So whoever
+submits has a line of its own: lines are checked in turn, and no line takes more room than it leaves for others
+(`transport/fair_queue.py` says where both rules come from). A client that floods waits for itself. After that every
+transaction ends in one outcome, unless this node stops before; then the client submits it once more, and its nonce sees
+to it that it runs once.
 """
 
 from collections import OrderedDict, deque
@@ -33,7 +36,13 @@ from synaptic_mesh.node.messages import (
 WAITING_TRANSACTIONS_MAX = 8_192
 WAITING_BYTES_MAX = 16 << 20
 """What may wait here and in the pool while others' transactions are still taken. The pool has room for more: that is
-for this validator's own.
+for this validator's own. A client may have as many here as are still free: half of all when it is alone.
+"""
+TURN_TRANSACTIONS = 256
+"""Of one client, before the next client's."""
+CHECKING_MAX = 1_024
+"""Transactions of all clients that are being checked: some 60 ms of one process, and the blocks of other validators
+wait for no more than these.
 """
 NONCES_AHEAD_MAX = 4_096
 """How far a nonce may be ahead of its account's: what comes later would take room and wait."""
@@ -56,14 +65,24 @@ Told = tuple[int, str, bool]
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """A message whose signatures are being checked. A client is told what becomes of it, a node is not."""
+    """A part of a message. A client is told what becomes of it, a node is not."""
 
     sender: PeerId
     is_client: bool
     first: int
     transactions: tuple[bytes, ...]
     bytes_count: int
-    ticket: int
+
+
+class _Line:
+    """What one sender has here: waiting for its turn, or being checked."""
+
+    __slots__ = ("bytes", "count", "parts")
+
+    def __init__(self) -> None:
+        self.parts: deque[Waiting] = deque()
+        self.count = 0
+        self.bytes = 0
 
 
 class Intake:
@@ -73,12 +92,16 @@ class Intake:
         self._checks = checks
         self._get_account = get_account
         self._objection = objection
-        self._queue: deque[Waiting] = deque()
+        self._lines: dict[PeerId, _Line] = {}  # of whoever has something here
+        self._turns: deque[PeerId] = deque()  # whose line has parts that are not being checked, the next one first
+        self._checking: deque[tuple[int, Waiting]] = deque()  # with the ticket
+        self._checking_count = 0
         self._count = 0
         self._bytes = 0
         self._tracked: OrderedDict[bytes, list[tuple[PeerId, int]]] = OrderedDict()  # id -> who waits, by what number
         self._recent: OrderedDict[bytes, Told] = OrderedDict()
         self._told: dict[PeerId, list[tuple[int, Told]]] = {}
+        self._put_off: dict[PeerId, list[Refusal]] = {}  # whole messages, in a word each: a flood is mostly these
 
     @property
     def tracked_count(self) -> int:
@@ -90,16 +113,15 @@ class Intake:
         count = len(message.transactions)
         if not 1 <= count <= SUBMISSION_TRANSACTIONS_MAX or not 0 <= message.first < NUMBER_MAX:
             raise PeerError(f"{count} transactions from number {message.first} on in one message")
-        full = self._full(pool_count, pool_bytes)
+        full = self._full(client, message.transactions, pool_count, pool_bytes)
         if full:
-            for number in range(message.first, message.first + count):
-                self._tell(client, number, (0, full, False))
+            self._put_off.setdefault(client, []).append(Refusal(message.first, count, full, False))
             return
         self._enqueue(client, True, message.first, message.transactions)
 
     def relay(self, node: PeerId, transactions: tuple[bytes, ...], pool_count: int, pool_bytes: int) -> None:
         """Take what a node without a vote hands on. Raises PeerError when too many wait."""
-        full = self._full(pool_count, pool_bytes)
+        full = self._full(node, transactions, pool_count, pool_bytes)
         if full:
             raise PeerError(full)
         self._enqueue(node, False, 0, transactions)
@@ -109,10 +131,11 @@ class Intake:
         due: list[bytes] = []
         dropped: list[tuple[PeerId, str]] = []
         nonces: dict[bytes, int] = {}
-        while self._queue and self._queue[0].ticket < self._checks.oldest:
-            waiting = self._queue.popleft()
-            self._count -= len(waiting.transactions)
-            self._bytes -= waiting.bytes_count
+        self._check_more()
+        while self._checking and self._checking[0][0] < self._checks.oldest:
+            _, waiting = self._checking.popleft()
+            self._leave(waiting)
+            self._check_more()
             for number, data in enumerate(waiting.transactions, waiting.first):
                 verdict = self._checks.verdict(data)
                 told = self._refusal(verdict, nonces)
@@ -155,7 +178,11 @@ class Intake:
     def take_messages(self) -> list[SendMessage]:
         """Return what clients are to be told now: one message for each client and commit, more if it is much."""
         told, self._told = self._told, {}
-        messages: list[SendMessage] = []
+        put_off, self._put_off = self._put_off, {}
+        messages = [
+            SendMessage(client, TOPIC_CLIENT, encode(Outcomes(0, (), tuple(refused))))
+            for client, refused in sorted(put_off.items())
+        ]
         for client in sorted(told):
             by_commit: dict[int, list[tuple[int, Told]]] = {}
             for entry in told[client]:
@@ -167,18 +194,53 @@ class Intake:
                     messages.append(SendMessage(client, TOPIC_CLIENT, encode(outcomes)))
         return messages
 
-    def _full(self, pool_count: int, pool_bytes: int) -> str:
+    def _full(self, sender: PeerId, transactions: tuple[bytes, ...], pool_count: int, pool_bytes: int) -> str:
+        line = self._lines.get(sender)
+        own_count, own_bytes = (line.count, line.bytes) if line else (0, 0)
         count, size = self._count + pool_count, self._bytes + pool_bytes
-        if count < WAITING_TRANSACTIONS_MAX and size < WAITING_BYTES_MAX:
+        is_room = own_count + len(transactions) <= WAITING_TRANSACTIONS_MAX - count
+        if is_room and own_bytes + sum(map(len, transactions)) <= WAITING_BYTES_MAX - size:
             return ""
-        return f"{count} transactions ({size} bytes) wait here already: submit again later"
+        return f"{count} transactions ({size} bytes) wait here already, {own_count} of them yours: submit again later"
 
     def _enqueue(self, sender: PeerId, is_client: bool, first: int, transactions: tuple[bytes, ...]) -> None:
-        size = sum(map(len, transactions))
-        self._count += len(transactions)
-        self._bytes += size
-        ticket = self._checks.want(transactions)
-        self._queue.append(Waiting(sender, is_client, first, transactions, size, ticket))
+        line = self._lines.setdefault(sender, _Line())
+        if not line.parts:
+            self._turns.append(sender)
+        for start in range(0, len(transactions), TURN_TRANSACTIONS):
+            part = transactions[start : start + TURN_TRANSACTIONS]
+            waiting = Waiting(sender, is_client, first + start, part, sum(map(len, part)))
+            line.parts.append(waiting)
+            line.count += len(part)
+            line.bytes += waiting.bytes_count
+            self._count += len(part)
+            self._bytes += waiting.bytes_count
+        self._check_more()
+
+    def _check_more(self) -> None:
+        """Have signatures checked, a turn of each sender after the other, while few enough are being checked."""
+        while self._turns and self._checking_count < CHECKING_MAX:
+            sender = self._turns.popleft()
+            parts = self._lines[sender].parts
+            left = TURN_TRANSACTIONS
+            while parts and len(parts[0].transactions) <= left:
+                waiting = parts.popleft()
+                left -= len(waiting.transactions)
+                self._checking.append((self._checks.want(waiting.transactions), waiting))
+            self._checking_count += TURN_TRANSACTIONS - left
+            if parts:
+                self._turns.append(sender)
+
+    def _leave(self, waiting: Waiting) -> None:
+        """This part has its verdicts: its room is free."""
+        count, line = len(waiting.transactions), self._lines[waiting.sender]
+        self._checking_count -= count
+        self._count -= count
+        self._bytes -= waiting.bytes_count
+        line.count -= count
+        line.bytes -= waiting.bytes_count
+        if not line.count:
+            del self._lines[waiting.sender]
 
     def _refusal(self, verdict: Verdict, nonces: dict[bytes, int]) -> Told | None:
         """Return why a transaction cannot run soon, or None. One of a stranger to the ledger, or of an account that
