@@ -3,6 +3,8 @@
 wasm_runtime        compiles graphs to WebAssembly and runs them in wasmtime; exact only after the golden vectors passed
 wasm_engine         wasmtime's settings, and its pool for many instances
 native_runtime      compiles graphs with LLVM to machine code, where llvmlite is installed; exact on the same condition
+call                a prepared call of a program: arrays in by position, one run, arrays out
+native_call         the same as a builtin of the interpreter, for short native steps
 switching           starts in wasmtime and goes on in machine code once that is compiled
 isolated            strangers' graphs: WebAssembly at once, and a worker process of their own when that pays
 native_process      a node's side of a worker process: start, ask, limit, end

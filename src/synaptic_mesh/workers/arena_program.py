@@ -90,7 +90,12 @@ class ArenaProgram:
                 raise LocalError(f"the graph has no output {name!r}, only {sorted(self._outputs)}")
         places = [(name, self._inputs[name]) for name in inputs]
         found = [self._inputs.get(name, self._outputs[name]) for name in outputs]
-        return prepare_call(self, places, found, self._single_step(), refuse)
+        fast_step = self._fast_step([place for _, place in places])
+        return prepare_call(self, places, found, self._single_step(), refuse, fast_step)
+
+    def _fast_step(self, _places: Sequence[Array]) -> Callable[..., int | None] | None:
+        """Return what copies arrays of the usual form to `places` and executes once, where there is such a thing."""
+        return None
 
     def _single_step(self) -> Callable[[], int]:
         """Return what executes once, for as long as the program is open."""

@@ -12,7 +12,7 @@ import ctypes
 import itertools
 import mmap
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,13 +78,14 @@ _PRIVATE: dict[str, int] = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if h
 
 
 class Loaded(NamedTuple):
-    """A linked object and its layout. The code lives as long as `tracker` does. `assist`: where threads share kernels,
-    what a helper calls."""
+    """A linked object and its layout. The code lives as long as `tracker` does. `machine` makes LLVM's target for it.
+    `assist`: where threads share kernels, what a helper calls."""
 
     tracker: Any
     run: Any
     init: Any
     layout: CachedProgram
+    machine: Callable[[], Any]
     assist: Any = None
 
 
@@ -174,7 +175,7 @@ class NativeBackend(CompilingBackend[Loaded, "NativeProgram"]):
         tracker = builder.link(self._linker, f"program{next(self._numbers)}")
         step = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint64)
         run, init = step(tracker[RUN_EXPORT]), ctypes.CFUNCTYPE(None, ctypes.c_void_p)(tracker[INIT_EXPORT])
-        return Loaded(tracker, run, init, layout, step(tracker[ASSIST_EXPORT]) if shared else None)
+        return Loaded(tracker, run, init, layout, self.machine, step(tracker[ASSIST_EXPORT]) if shared else None)
 
     def _key(self, graph: Digest) -> Digest:
         versions = f"llvmlite {llvmlite.__version__} LLVM {llvm.llvm_version_info}"
@@ -215,10 +216,23 @@ class NativeProgram(ArenaProgram):
 
     def _single_step(self) -> Callable[[], int]:
         """A short step keeps the interpreter's lock: to give it away and take it back costs more than others gain."""
-        if self._code is None or self._code.assist is not None or flops(self.graph) > LOCKED_FLOPS_MAX:
+        address = self._short_step()
+        if not address:
             return super()._single_step()
-        address = ctypes.cast(self._code.run, ctypes.c_void_p).value or 0
         return partial(_LOCKED(address), ctypes.c_void_p(self._address), ctypes.c_uint64(1))
+
+    def _fast_step(self, places: Sequence[Array]) -> Callable[..., int | None] | None:
+        """Of a short step, a builtin of the interpreter."""
+        from synaptic_mesh.workers.native_call import fast_step  # needs LLVM
+
+        address = self._short_step()
+        return fast_step(address, self._address, places, self._code.machine) if address and self._code else None
+
+    def _short_step(self) -> int:
+        """Return where the code of a short step starts; 0 for a long one, and where threads take part."""
+        if self._code is None or self._code.assist is not None or flops(self.graph) > LOCKED_FLOPS_MAX:
+            return 0
+        return ctypes.cast(self._code.run, ctypes.c_void_p).value or 0
 
     def memory_digest(self) -> Digest:
         """Return the digest of the whole arena: for tests that compare programs."""

@@ -1,0 +1,179 @@
+"""A prepared call as a builtin: the bits and refusals of the ordinary way, whatever it is handed."""
+
+import gc
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from synaptic_mesh.base.arrays import Array
+from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.engine.ir import Graph
+from synaptic_mesh.engine.trace import f32, i32, trace
+from synaptic_mesh.workers.call import Call
+
+pytest.importorskip("llvmlite")
+
+from synaptic_mesh.workers import native_call
+from synaptic_mesh.workers.native_runtime import NativeBackend, NativeProgram, open_native_backend
+
+
+@pytest.fixture(scope="module")
+def backend() -> NativeBackend:
+    return open_native_backend(on_demand=True)
+
+
+@pytest.fixture
+def program(backend: NativeBackend) -> Iterator[NativeProgram]:
+    with backend.compile(mixed()) as program:
+        yield program
+
+
+def mixed() -> Graph:
+    """Inputs of several ranks, lengths that are no multiple of a chunk, an axis without values, integers."""
+
+    def build(matrix: Any, cube: Any, scalar: Any, row: Any, empty: Any, numbers: Any) -> dict[str, Any]:
+        return {
+            "total": matrix.sum() + cube.sum() + scalar + empty.sum(),
+            "scaled": row * scalar,
+            "doubled": numbers + numbers,
+        }
+
+    return trace(
+        build,
+        {
+            "matrix": f32(5, 7),
+            "cube": f32(2, 3, 11),
+            "scalar": f32(),
+            "row": f32(193),
+            "empty": f32(0, 4),
+            "numbers": i32(3),
+        },
+    )
+
+
+def arrays(seed: int = 1) -> dict[str, Array]:
+    generator = np.random.default_rng(seed)
+    shapes = {"matrix": (5, 7), "cube": (2, 3, 11), "scalar": (), "row": (193,), "empty": (0, 4)}
+    found: dict[str, Array] = {name: generator.standard_normal(s).astype(np.float32) for name, s in shapes.items()}
+    found["scalar"] = np.array(found["scalar"])
+    return found | {"numbers": generator.integers(-9, 9, 3).astype(np.int32)}
+
+
+def both(program: NativeProgram, monkeypatch: pytest.MonkeyPatch) -> tuple[Call, Call]:
+    """The function with the builtin, and the one without."""
+    names = list(program.graph.inputs)
+    fast = program.function(names, list(program.graph.outputs))
+    monkeypatch.setattr(native_call, "is_layout_known", lambda: False)
+    return fast, program.function(names, list(program.graph.outputs))
+
+
+def same(a: list[Array], b: list[Array]) -> bool:
+    return [(x.tobytes(), x.shape, x.dtype) for x in a] == [(x.tobytes(), x.shape, x.dtype) for x in b]
+
+
+def test_this_interpreter_is_known() -> None:
+    assert native_call.is_layout_known() == (sys.implementation.name == "cpython")
+
+
+def test_an_array_that_lies_otherwise_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    assert native_call._is_as_said(array)
+    for name in ("DATA", "RANK", "SHAPE", "DTYPE", "TYPE", "FLAGS"):
+        with monkeypatch.context() as context:
+            context.setattr(native_call, name, getattr(native_call, name) + 8 if name != "FLAGS" else 48)
+            assert not native_call._is_as_said(array), name
+
+
+def test_the_builtin_does_what_the_ordinary_way_does(program: NativeProgram, monkeypatch: pytest.MonkeyPatch) -> None:
+    builtin = program._fast_step([program._inputs[name] for name in program.graph.inputs])
+    assert builtin is not None
+    given = arrays(9)
+    assert builtin(*[given[name] for name in program.graph.inputs]) == 0
+    fast, ordinary = both(program, monkeypatch)
+    for seed in range(20):
+        given = arrays(seed)
+        ordered = [given[name] for name in program.graph.inputs]
+        assert same(fast(*ordered), ordinary(*ordered))
+
+
+FORMS: dict[str, Callable[[Array], Array]] = {
+    "turned": lambda a: np.array(a, order="F"),
+    "every second": lambda a: np.repeat(a, 2, axis=0)[::2] if a.ndim else a,
+    "backwards": lambda a: a[::-1].copy()[::-1] if a.ndim else a,
+    "not aligned": lambda a: np.frombuffer(b"x" + a.tobytes(), np.uint8)[1:].view(a.dtype).reshape(a.shape),
+    "other order of bytes": lambda a: a.astype(a.dtype.newbyteorder(">")),
+    "read only": lambda a: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape) if a.size else a,
+    "a matrix": lambda a: a.view(np.matrix) if a.ndim == 2 else a,
+}
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+@pytest.mark.parametrize("form", FORMS)
+def test_other_forms_go_the_ordinary_way(program: NativeProgram, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    fast, ordinary = both(program, monkeypatch)
+    given = arrays(3)
+    ordered = [given[name] for name in program.graph.inputs]
+    expected = ordinary(*ordered)
+    fast(*[arrays(4)[name] for name in program.graph.inputs])
+    changed = [FORMS[form](array) for array in ordered]
+    if form == "other order of bytes":
+        with pytest.raises(LocalError, match="is float32"):
+            ordinary(*changed)
+        with pytest.raises(LocalError, match="is float32"):
+            fast(*changed)
+    else:
+        assert same(ordinary(*changed), expected)
+        assert same(fast(*changed), expected)
+
+
+def test_what_does_not_fit_is_refused_and_nothing_is_copied(
+    program: NativeProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast, _ = both(program, monkeypatch)
+    names = list(program.graph.inputs)
+    first = arrays(5)
+    fast(*[first[name] for name in names])
+    bad: dict[str, list[Array]] = {
+        "cube": [np.ones((2, 3, 12), np.float32), np.ones((2, 33), np.float32), np.ones((2, 3, 11))],
+        "scalar": [np.ones(1, np.float32)],
+        "empty": [np.ones((4, 0), np.float32), np.ones((1, 4), np.float32)],
+        "numbers": [np.ones(3, np.float32), np.ones(3, np.int64)],
+    }
+    for name, wrong in bad.items():
+        for array in wrong:
+            second = arrays(6) | {name: array}
+            with pytest.raises(LocalError, match=f"input '{name}' is"):
+                fast(*[second[each] for each in names])
+            assert all(program.read(each).tobytes() == first[each].tobytes() for each in names)
+    with pytest.raises(TypeError, match="positional argument"):
+        fast(*[first[name] for name in names], first["row"])
+    with pytest.raises(AttributeError):
+        fast(*[first[name].tolist() for name in names])
+
+
+def test_nothing_is_kept_of_a_call(program: NativeProgram, monkeypatch: pytest.MonkeyPatch) -> None:
+    fast, _ = both(program, monkeypatch)
+    ordered = [arrays(7)[name] for name in program.graph.inputs]
+    turned = [np.array(array, order="F") for array in ordered]
+    fast(*ordered)
+    fast(*turned)
+    gc.collect()
+    counts = [sys.getrefcount(array) for array in (*ordered, *turned)]
+    none = sys.getrefcount(None)
+    for _ in range(1_000):
+        fast(*ordered)
+        fast(*turned)
+    assert [sys.getrefcount(array) for array in (*ordered, *turned)] == counts
+    assert abs(sys.getrefcount(None) - none) < 100
+
+
+def test_a_closed_program_refuses(backend: NativeBackend) -> None:
+    program = backend.compile(mixed())
+    names = list(program.graph.inputs)
+    call = program.function(names, ["total"])
+    program.close()
+    with pytest.raises(LocalError, match="closed"):
+        call(*[arrays()[name] for name in names])
