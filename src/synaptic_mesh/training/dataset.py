@@ -53,6 +53,12 @@ def split_examples(examples: Examples, seed: int, test_ppm: int = TEST_PPM) -> D
     if not 0 < test_ppm < PPM:
         raise LocalError(f"the held-out share {test_ppm} ppm must be above 0 and below {PPM}")
     train, test = split_rows(examples, seed, test_ppm)
+    target = examples.prepared.target
+    if isinstance(target, ClassTarget) and not len(test) and len(target.classes) > 1:
+        raise LocalError(
+            f"{examples.name}: target {target.name!r} has {len(target.classes)} classes in {len(examples.x)} rows, so "
+            "none can be spared to test with; give more rows of each class, or use --task regress for a number"
+        )
     if not len(train) or not len(test):
         raise LocalError(
             f"{examples.name}: {len(examples.x)} rows leave none to {'train on' if not len(train) else 'test with'}; "
