@@ -274,3 +274,63 @@ def test_parts_of_a_message_end_in_order_and_leave_nothing(monkeypatch: pytest.M
         assert not bench.intake._lines
         assert not bench.intake._turns
         assert (bench.intake._count, bench.intake._bytes, bench.intake._checking_count) == (0, 0, 0)
+
+
+def test_a_message_without_transactions_is_refused_and_leaves_nothing() -> None:
+    bench = Bench(processes=1)
+    with pytest.raises(PeerError, match="without transactions"):
+        bench.intake.relay(CLIENT, (), 0, 0)
+    with pytest.raises(PeerError, match="0 transactions"):
+        bench.intake.submit(CLIENT, Submission(0, ()), 0, 0)
+    assert not bench.intake._lines
+    assert not bench.intake._turns
+
+
+def test_what_has_room_of_a_message_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a client that sends its whole window would be kept out by clients that send little."""
+    monkeypatch.setattr(module, "WAITING_TRANSACTIONS_MAX", 30)
+    bench = Bench(processes=1)
+    bench.intake.submit(CLIENT, Submission(0, many(STRANGER, 14)), 0, 0)
+    bench.intake.submit(SECOND, Submission(100, many(KEY, 40)), 0, 0)
+    ((peer, outcomes),) = bench.told()
+    assert peer == SECOND
+    assert [(each.first, each.count) for each in outcomes.refused] == [(116, 24)]
+    assert outcomes.refused[0].reason.startswith("30 transactions (")
+    with pytest.raises(PeerError, match="30 transactions"):
+        bench.intake.relay(PeerId(bytes([9]) * 32), many(KEY, 2), 0, 0)
+
+
+def test_bytes_count_as_transactions_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    transactions = many(KEY, 10)
+    size = len(transactions[0])
+    monkeypatch.setattr(module, "WAITING_BYTES_MAX", 7 * size + 1)
+    bench = Bench(processes=1)
+    bench.intake.submit(CLIENT, Submission(0, transactions), 0, 0)
+    ((_, outcomes),) = bench.told()
+    assert [(each.first, each.count) for each in outcomes.refused] == [(7, 3)]
+
+
+def test_copies_and_small_messages_are_not_checked_on_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    here: list[int] = []
+
+    def counted(rows: bytes) -> bytes:
+        here.append(len(rows) // ROW_BYTES)
+        return check_rows(rows)
+
+    monkeypatch.setattr("synaptic_mesh.node.checks.check_rows", counted)
+    bench = Bench(processes=1)
+    used = signed(1)
+    bench.intake.submit(CLIENT, Submission(0, (used,) * 1_000), 0, 0)
+    bench.intake.take_due()
+    assert sum(here) <= AT_ONCE_MAX
+    here.clear()
+    monkeypatch.setattr(module, "CHECKING_MAX", 16)
+    bench.intake.submit(CLIENT, Submission(0, many(STRANGER, 16)), 0, 0)
+    for number in range(40):
+        bench.intake.submit(SECOND, Submission(4 * number, many(KEY, 4, 5 + 4 * number)), 0, 0)
+    due: list[bytes] = []
+    while question := bench.checks.take_rows():
+        bench.checks.answered(question.token, check_rows(question.rows))
+        due += bench.intake.take_due()[0]
+    assert due == list(many(KEY, 160))
+    assert sum(here) == 0

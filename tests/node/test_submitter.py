@@ -123,3 +123,12 @@ def test_without_a_known_time_nothing_waits() -> None:
     submitter.take(0)
     submitter.push(b"1")
     assert submitter.take(1) == [Submission(1, (b"1",))]
+
+
+def test_a_window_full_of_bytes_asks_for_nothing_before_an_outcome() -> None:
+    submitter = Submitter(window=100, window_bytes=10)
+    for _ in range(4):
+        submitter.push(bytes(6))
+    assert len(submitter.take(0)) == 1
+    assert submitter.queue_count == 2
+    assert submitter.deadline_ms() == RESEND_MS

@@ -4,12 +4,12 @@
         |                           |                     |                           |             |
      too many                    invalid               refused                     no room       refused
 
-A message is taken or refused as a whole while too many wait: that is the back pressure that a client feels, and it
-sends again later. To check a signature is what a transaction costs before anyone knows that it can pay. So whoever
-submits has a line of its own: lines are checked in turn, and no line takes more room than it leaves for others
-(`transport/fair_queue.py` says where both rules come from). A client that floods waits for itself. After that every
-transaction ends in one outcome, unless this node stops before; then the client submits it once more, and its nonce sees
-to it that it runs once.
+What has no room is put off: that is the back pressure that a client feels, and it sends again later. To check a
+signature is what a transaction costs before anyone knows that it can pay. So whoever submits has a line of its own:
+lines are checked in turn, and no line takes more room than it leaves for others (`transport/fair_queue.py` says where
+both rules come from). A client that floods waits for itself. What has passed, and can pay, waits in the pool in the
+order of its coming. After that every transaction ends in one outcome, unless this node stops before; then the client
+submits it once more, and its nonce sees to it that it runs once.
 """
 
 from collections import OrderedDict, deque
@@ -109,46 +109,56 @@ class Intake:
         return len(self._tracked)
 
     def submit(self, client: PeerId, message: Submission, pool_count: int, pool_bytes: int) -> None:
-        """Take a client's message, or refuse all of it. Raises PeerError when it breaks a rule."""
+        """Take what has room of a client's message, from the front, and put off the rest. Raises PeerError when it
+        breaks a rule.
+        """
         count = len(message.transactions)
         if not 1 <= count <= SUBMISSION_TRANSACTIONS_MAX or not 0 <= message.first < NUMBER_MAX:
             raise PeerError(f"{count} transactions from number {message.first} on in one message")
-        full = self._full(client, message.transactions, pool_count, pool_bytes)
-        if full:
-            self._put_off.setdefault(client, []).append(Refusal(message.first, count, full, False))
-            return
-        self._enqueue(client, True, message.first, message.transactions)
+        taken = self._room(client, message.transactions, pool_count, pool_bytes)
+        self._enqueue(client, True, message.first, message.transactions[:taken])
+        if taken < count:
+            full = self._full(client, pool_count, pool_bytes)
+            rest = Refusal(message.first + taken, count - taken, full, False)
+            self._put_off.setdefault(client, []).append(rest)
 
     def relay(self, node: PeerId, transactions: tuple[bytes, ...], pool_count: int, pool_bytes: int) -> None:
-        """Take what a node without a vote hands on. Raises PeerError when too many wait."""
-        full = self._full(node, transactions, pool_count, pool_bytes)
-        if full:
-            raise PeerError(full)
-        self._enqueue(node, False, 0, transactions)
+        """Take what a node without a vote hands on. Raises PeerError when there is nothing in it, and, after what has
+        room was taken, when not all of it has.
+        """
+        if not transactions:
+            raise PeerError("a message without transactions")
+        taken = self._room(node, transactions, pool_count, pool_bytes)
+        self._enqueue(node, False, 0, transactions[:taken])
+        if taken < len(transactions):
+            raise PeerError(self._full(node, pool_count, pool_bytes))
 
     def take_due(self) -> tuple[list[bytes], list[tuple[PeerId, str]]]:
         """Return the transactions that may enter the pool now, in order, and why some of a node's may not."""
         due: list[bytes] = []
         dropped: list[tuple[PeerId, str]] = []
+        refused: list[bytes] = []
         nonces: dict[bytes, int] = {}
         self._check_more()
-        while self._checking and self._checking[0][0] < self._checks.oldest:
-            _, waiting = self._checking.popleft()
-            self._leave(waiting)
+        while self._is_next_checked():
+            while self._is_next_checked():
+                _, waiting = self._checking.popleft()
+                self._leave(waiting)
+                for number, data in enumerate(waiting.transactions, waiting.first):
+                    verdict = self._checks.verdict(data)
+                    told = self._refusal(verdict, nonces)
+                    if told is None:
+                        due.append(data)
+                        if waiting.is_client and not isinstance(verdict, str):
+                            self._track(verdict.id, waiting.sender, number)
+                        continue
+                    refused.append(data)
+                    if waiting.is_client:
+                        self._tell(waiting.sender, number, told)
+                    else:
+                        dropped.append((waiting.sender, told[1]))
             self._check_more()
-            for number, data in enumerate(waiting.transactions, waiting.first):
-                verdict = self._checks.verdict(data)
-                told = self._refusal(verdict, nonces)
-                if told is None:
-                    due.append(data)
-                    if waiting.is_client and not isinstance(verdict, str):
-                        self._track(verdict.id, waiting.sender, number)
-                    continue
-                self._checks.forget((data,))
-                if waiting.is_client:
-                    self._tell(waiting.sender, number, told)
-                else:
-                    dropped.append((waiting.sender, told[1]))
+        self._checks.forget(refused)  # not before: copies of one transaction have one verdict
         return due, dropped
 
     def no_room(self, transactions: Iterable[bytes], reason: str) -> None:
@@ -194,16 +204,28 @@ class Intake:
                     messages.append(SendMessage(client, TOPIC_CLIENT, encode(outcomes)))
         return messages
 
-    def _full(self, sender: PeerId, transactions: tuple[bytes, ...], pool_count: int, pool_bytes: int) -> str:
+    def _room(self, sender: PeerId, transactions: tuple[bytes, ...], pool_count: int, pool_bytes: int) -> int:
+        """Return how many of these may wait here, so that this sender has no more than it leaves for others. Not all or
+        none: a client that sends large messages would never get in beside clients that send small ones.
+        """
         line = self._lines.get(sender)
         own_count, own_bytes = (line.count, line.bytes) if line else (0, 0)
+        room = min(len(transactions), max(WAITING_TRANSACTIONS_MAX - self._count - pool_count - own_count, 0))
+        left = WAITING_BYTES_MAX - self._bytes - pool_bytes - own_bytes
+        for taken, data in enumerate(transactions[:room]):
+            left -= len(data)
+            if left < 0:
+                return taken
+        return room
+
+    def _full(self, sender: PeerId, pool_count: int, pool_bytes: int) -> str:
+        own = self._lines[sender].count if sender in self._lines else 0
         count, size = self._count + pool_count, self._bytes + pool_bytes
-        is_room = own_count + len(transactions) <= WAITING_TRANSACTIONS_MAX - count
-        if is_room and own_bytes + sum(map(len, transactions)) <= WAITING_BYTES_MAX - size:
-            return ""
-        return f"{count} transactions ({size} bytes) wait here already, {own_count} of them yours: submit again later"
+        return f"{count} transactions ({size} bytes) wait here already, {own} of them yours: submit again later"
 
     def _enqueue(self, sender: PeerId, is_client: bool, first: int, transactions: tuple[bytes, ...]) -> None:
+        if not transactions:
+            return
         line = self._lines.setdefault(sender, _Line())
         if not line.parts:
             self._turns.append(sender)
@@ -218,18 +240,26 @@ class Intake:
         self._check_more()
 
     def _check_more(self) -> None:
-        """Have signatures checked, a turn of each sender after the other, while few enough are being checked."""
+        """Have signatures checked, a turn of each sender after the other, while few enough are being checked. They are
+        handed over together: few at a time would be checked on the event loop (`checks.AT_ONCE_MAX`).
+        """
+        chosen: list[Waiting] = []
         while self._turns and self._checking_count < CHECKING_MAX:
             sender = self._turns.popleft()
             parts = self._lines[sender].parts
             left = TURN_TRANSACTIONS
             while parts and len(parts[0].transactions) <= left:
-                waiting = parts.popleft()
-                left -= len(waiting.transactions)
-                self._checking.append((self._checks.want(waiting.transactions), waiting))
+                left -= len(parts[0].transactions)
+                chosen.append(parts.popleft())
             self._checking_count += TURN_TRANSACTIONS - left
             if parts:
                 self._turns.append(sender)
+        if chosen:
+            ticket = self._checks.want(data for waiting in chosen for data in waiting.transactions)
+            self._checking += [(ticket, waiting) for waiting in chosen]
+
+    def _is_next_checked(self) -> bool:
+        return bool(self._checking) and self._checking[0][0] < self._checks.oldest
 
     def _leave(self, waiting: Waiting) -> None:
         """This part has its verdicts: its room is free."""

@@ -29,10 +29,11 @@ PAUSE_MS = 50
 """After a refusal for now: about one commit."""
 GATHER_SHARE = 16
 """Messages leave no faster than this many in the time that a transaction takes. Every message costs its validator a
-signature check, whatever it holds: so at most a sixteenth is added to the wait, and the longer the queues of a busy
+signature check, whatever it holds: so about a sixteenth is added to the wait, and the longer the queues of a busy
 network are, the larger and fewer the messages become (what Nagle's algorithm does for segments, RFC 896).
 """
 GATHER_MS_MAX = 50
+"""The most that is added, also when transactions have just become faster again."""
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -140,7 +141,7 @@ class Submitter:
         """When `take` or `handle_deadline` has something to do although nothing comes in."""
         oldest = next(iter(self._sent.values()), None)
         dues = [] if oldest is None else [oldest[1] + RESEND_MS]
-        if self._queue and len(self._sent) < self._window:
+        if self._queue and len(self._sent) < self._window and self._sent_bytes < self._window_bytes:
             dues.append(max(self._paused_until_ms, self._gather_until_ms))
         return min(dues, default=None)
 

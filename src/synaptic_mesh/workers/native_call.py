@@ -246,6 +246,8 @@ def _definition(machine: NewMachine) -> _MethodDefinition:
             tracker = llvm.JITLibraryBuilder().add_object_img(image).export_symbol("call").link(linker, "call")
             doc = b"Copy arrays to their places, run once, return the flags."
             _kept.extend((_MethodDefinition(b"step", tracker["call"], FASTCALL, doc), linker, tracker))
+            for each in _kept:  # functions may outlive this module's names when the interpreter ends
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(each))
         found: _MethodDefinition = _kept[0]
         return found
 

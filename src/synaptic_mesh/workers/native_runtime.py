@@ -69,6 +69,12 @@ def host_profiles() -> list[Profile]:
     return profiles
 
 
+def target_machine(cpu: str) -> Any:
+    """Return LLVM's description of a processor to generate code for."""
+    target = llvm.Target.from_default_triple()
+    return target.create_target_machine(cpu=cpu, features="", opt=LLVM_LEVEL, codemodel="jitdefault", jit=True)
+
+
 HUGE_PAGE_BYTES = 2 << 20
 LOCKED_FLOPS_MAX = 1 << 20
 """Operations of a step that does not let other threads of Python run meanwhile: ten or twenty microseconds."""
@@ -116,10 +122,7 @@ class NativeBackend(CompilingBackend[Loaded, "NativeProgram"]):
 
     def machine(self) -> Any:
         """Return LLVM's description of what to generate code for."""
-        target = llvm.Target.from_default_triple()
-        return target.create_target_machine(
-            cpu=self.profile.cpu, features="", opt=LLVM_LEVEL, codemodel="jitdefault", jit=True
-        )
+        return target_machine(self.profile.cpu)
 
     def program(self, graph: Graph, code: Loaded) -> "NativeProgram":
         """Return a new arena for `code`. Raises ResourceError when there is no memory for it."""
@@ -175,7 +178,8 @@ class NativeBackend(CompilingBackend[Loaded, "NativeProgram"]):
         tracker = builder.link(self._linker, f"program{next(self._numbers)}")
         step = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint64)
         run, init = step(tracker[RUN_EXPORT]), ctypes.CFUNCTYPE(None, ctypes.c_void_p)(tracker[INIT_EXPORT])
-        return Loaded(tracker, run, init, layout, self.machine, step(tracker[ASSIST_EXPORT]) if shared else None)
+        machine = partial(target_machine, self.profile.cpu)  # not of this backend: that would be a cycle
+        return Loaded(tracker, run, init, layout, machine, step(tracker[ASSIST_EXPORT]) if shared else None)
 
     def _key(self, graph: Digest) -> Digest:
         versions = f"llvmlite {llvmlite.__version__} LLVM {llvm.llvm_version_info}"
