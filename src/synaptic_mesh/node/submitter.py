@@ -27,9 +27,9 @@ RESEND_MS = 5_000
 """Without a word after this time a message or its answer was lost, or the validator had a fault."""
 PAUSE_MS = 50
 """After a refusal for now: about one commit."""
-GATHER_SHARE = 16
+GATHER_SHARE = 24
 """Messages leave no faster than this many in the time that a transaction takes. Every message costs its validator a
-signature check, whatever it holds: so about a sixteenth is added to the wait, and the longer the queues of a busy
+signature check, whatever it holds: so about a twenty-fourth is added to the wait, and the longer the queues of a busy
 network are, the larger and fewer the messages become (what Nagle's algorithm does for segments, RFC 896).
 """
 GATHER_MS_MAX = 50
