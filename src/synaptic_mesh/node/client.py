@@ -104,6 +104,7 @@ class MeshClient:
         self._clock = NodeClock()
         self._submitters: dict[PeerId, Submitter] = {}
         self._timers: dict[PeerId, asyncio.TimerHandle] = {}
+        self._armed_ms: dict[PeerId, int] = {}  # when the timer rings
         self._questions: dict[int, tuple[PeerId, asyncio.Future[AccountsAnswer | ProofAnswer]]] = {}
         self._question = 0
         self._following: dict[tuple[PeerId, int], asyncio.Future[Finished]] = {}
@@ -296,15 +297,21 @@ class MeshClient:
         self.flush(validator)
 
     def _arm(self, validator: PeerId, submitter: Submitter, now_ms: int) -> None:
-        timer = self._timers.pop(validator, None)
-        if timer is not None:
-            timer.cancel()
+        """See to it that a timer rings no later than there is something to do. One that rings early does no harm."""
         due_ms = submitter.deadline_ms()
-        if due_ms is not None:
-            delay_s = max(due_ms - now_ms, 1) / 1_000
-            self._timers[validator] = asyncio.get_running_loop().call_later(delay_s, self._on_deadline, validator)
+        if due_ms is None:
+            return
+        timer = self._timers.get(validator)
+        if timer is not None:
+            if self._armed_ms[validator] <= due_ms:
+                return
+            timer.cancel()
+        delay_s = max(due_ms - now_ms, 1) / 1_000
+        self._armed_ms[validator] = due_ms
+        self._timers[validator] = asyncio.get_running_loop().call_later(delay_s, self._on_deadline, validator)
 
     def _on_deadline(self, validator: PeerId) -> None:
+        del self._timers[validator]
         self._submitters[validator].handle_deadline(self._clock.now_ms())
         self.flush(validator)
 

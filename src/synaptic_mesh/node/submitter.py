@@ -134,7 +134,11 @@ class Submitter:
 
     def handle_deadline(self, now_ms: int) -> None:
         """Queue again what has had no word for too long."""
-        late = [number for number, (_, sent_ms) in self._sent.items() if sent_ms + RESEND_MS <= now_ms]
+        late: list[int] = []
+        for number, (_, sent_ms) in self._sent.items():  # in the order of sending
+            if sent_ms + RESEND_MS > now_ms:
+                break
+            late.append(number)
         self._queue_again(late)
 
     def deadline_ms(self) -> int | None:
