@@ -220,6 +220,7 @@ CHILD = """
 import asyncio, sys
 sys.path.insert(0, sys.argv[1])
 import test_zenoh_links as shared
+from synaptic_mesh.transport.process_end import end_process
 
 async def main():
     ports = shared.Ports()
@@ -232,6 +233,7 @@ async def main():
     print("closed", flush=True)
 
 asyncio.run(main())
+end_process(0)
 """
 
 

@@ -31,6 +31,7 @@ from synaptic_mesh.node.client import MeshClient, make_client
 from synaptic_mesh.node.directory import read_node
 from synaptic_mesh.node.submitter import Finished
 from synaptic_mesh.storage.incarnation import next_incarnation
+from synaptic_mesh.transport.process_end import end_process
 
 TICK_S = 0.01
 LINK_S = 20.0
@@ -190,4 +191,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_process(main(sys.argv[1:]))

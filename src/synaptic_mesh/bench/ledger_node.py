@@ -16,6 +16,7 @@ from synaptic_mesh.base.errors import MeshError
 from synaptic_mesh.bench.ledger_usage import cpu_s, rss_mb
 from synaptic_mesh.node.messages import CommitExecuted, Dropped, Effect
 from synaptic_mesh.node.open import open_node
+from synaptic_mesh.transport.process_end import end_process
 
 INPUT_BYTES = 4_096
 
@@ -94,4 +95,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_process(main(sys.argv[1:]))

@@ -25,6 +25,7 @@ from synaptic_mesh.node.messages import Dropped, Effect, JobNote, LedgerNote, Su
 from synaptic_mesh.node.open import OpenNode, open_node
 from synaptic_mesh.node.recorder import JobRecorder
 from synaptic_mesh.node.run_directory import RECORD_NAME
+from synaptic_mesh.transport.process_end import end_process
 
 INPUT_BYTES = 4_096
 DROPS_SHOWN_MAX = 100
@@ -172,4 +173,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_process(main(sys.argv[1:]))
