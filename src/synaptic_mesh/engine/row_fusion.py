@@ -70,7 +70,7 @@ def _reduced_table(graph: Graph, kernel: Kernel) -> Table | None:
 
 def _narrow_product(graph: Graph, kernel: Kernel, lanes: int) -> Table | None:
     """Return the table that a product computes, if its vectors are better filled with rows than with columns."""
-    if kernel.root is None or kernel.kind is not KernelKind.FUSED:
+    if kernel.root is None or kernel.kind is not KernelKind.FUSED or _has_masks_in_memory(graph, kernel):
         return None
     rows, k, columns = matmul_extents(graph, kernel.root)
     if rows < lanes or not 0 < columns <= lanes * 3 // 4 or (k < NARROW_STEPS_MIN and columns & (columns - 1)):
@@ -195,12 +195,17 @@ def _fits(graph: Graph, kernel: Kernel, table: Table, lanes: int) -> bool:
         fits = first.shape[-1] == table.columns
     elif kernel.kind is not KernelKind.FUSED:
         fits = _reduced_table(graph, kernel) == table or first.size == graph.nodes[first.inputs[0]].size
-    stored = (node for node, _ in kernel.stores)
-    if not fits or any(graph.nodes[node].dtype is DType.BOOL for node in (*kernel.leaves, *stored)):
+    if not fits or _has_masks_in_memory(graph, kernel):
         return False
     return _is_of(first.shape, table) and all(
         _row_strides(graph, node, view, table) is not None for node, view in kernel.leaves.items()
     )
+
+
+def _has_masks_in_memory(graph: Graph, kernel: Kernel) -> bool:
+    """True when a kernel loads or stores masks: kernels of rows turn words, and a mask is none (`nest/builder.py`)."""
+    stored = (node for node, _ in kernel.stores)
+    return any(graph.nodes[node].dtype is DType.BOOL for node in (*kernel.leaves, *stored))
 
 
 def _fits_product(graph: Graph, kernel: Kernel, table: Table, lanes: int) -> bool:

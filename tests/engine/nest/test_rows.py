@@ -87,6 +87,16 @@ def test_products_with_few_columns(backends: list[Backend], columns: int) -> Non
             check(backends, build, {**shapes, "c": f32(rows, columns)})
 
 
+def test_a_product_with_few_columns_reads_masks_from_memory(backends: list[Backend]) -> None:
+    """A mask that another kernel has stored; seed 11,818 of the long suite."""
+
+    def build(a: Tensor, b: Tensor, c: Tensor) -> dict[str, Tensor]:
+        mask = c > 0.25
+        return {"kept": where(mask, a @ b, 0.0), "front": where(mask, c, 1.0), "sums": where(mask, c, 2.0).sum(0)}
+
+    check(backends, build, {"a": f32(32, 16), "b": f32(16, 4), "c": f32(32, 4)})
+
+
 def test_a_product_of_an_empty_sum_is_zero(backends: list[Backend]) -> None:
     check(backends, lambda a, b: a @ b + 1.0, {"a": f32(20, 0), "b": f32(0, 2)})
 
