@@ -19,7 +19,7 @@ def work():
         session.info.links()
 for _ in range(3):
     threading.Thread(target=work, daemon=True).start()
-time.sleep(0.3)
+time.sleep(0.3)  # the threads are to be inside the library by now
 sys.stdout.write("last words")
 end_process(int(sys.argv[1]))
 """

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_graphs import counter
 
 from synaptic_mesh.base.errors import LocalError, ResourceError
 from synaptic_mesh.engine import golden
 from synaptic_mesh.engine.backend import StepInvalid, Trust
-from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.serialize import graph_digest
 from synaptic_mesh.engine.trace import f32, gather, i32, trace
 from synaptic_mesh.engine.wasm.compiler import compile_graph
@@ -26,15 +26,6 @@ from synaptic_mesh.workers.program_cache import ProgramCache
 from synaptic_mesh.workers.wasm_runtime import WasmBackend, open_wasm_backend
 
 ONE = np.ones(3, np.float32)
-
-
-def counter() -> Graph:
-    return trace(
-        lambda w, x: {"w": w + x, "loss": (w * x).sum()},
-        {"w": f32(3), "x": f32(3)},
-        carried={"w": "w"},
-        checked=["loss"],
-    )
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,9 @@
 """How a process that has had links ends.
 
 The network library's threads may be inside a call when the interpreter ends: a look at links while a peer is stopped, a
-frame that arrives. CPython up to 3.13 ends a thread that then asks for the interpreter's lock by unwinding its stack,
-which is Rust's, and Rust answers with abort(). A node that closed everything in order would end with SIGABRT. So when
-all is closed and written, the process ends without taking the interpreter apart.
+frame that arrives. Taking the interpreter apart then waits for threads that wait for it, and the process stays; or
+CPython (up to 3.13) ends such a thread by unwinding its stack, which Rust answers with abort(). So when all
+is closed and written, the process ends without taking the interpreter apart.
 """
 
 import contextlib
