@@ -62,6 +62,49 @@ def test_busy_helpers_are_not_waited_for() -> None:
         gate.set()
 
 
+def test_who_is_woken_calls_once_and_is_back_whatever_happened() -> None:
+    back = threading.Semaphore(0)
+
+    class Watched(WorkerPool):
+        def _give_back(self, thread: pool_module._Thread) -> None:
+            super()._give_back(thread)
+            back.release()
+
+    pool, begun = Watched(), threading.Barrier(4)
+    calls: list[None] = []
+
+    def helper() -> None:
+        calls.append(None)
+        begun.wait()
+        raise LocalError("no")
+
+    for _ in range(3):
+        calls.clear()
+        pool.wake(helper, 3)
+        begun.wait()
+        assert len(calls) == 3
+        for _ in range(3):
+            assert back.acquire(timeout=30)
+    assert pool._count == 3
+
+
+def test_nobody_is_woken_when_all_are_busy() -> None:
+    pool, gate, begun = WorkerPool(), threading.Event(), threading.Barrier(HELPERS_MAX + 1)
+
+    def busy() -> None:
+        begun.wait()
+        gate.wait()
+
+    def never() -> None:
+        raise AssertionError("there is nobody left to call this")
+
+    pool.wake(busy, HELPERS_MAX)
+    begun.wait()
+    pool.wake(never, 2)
+    assert pool._count == HELPERS_MAX
+    gate.set()
+
+
 def test_what_a_helper_raises_is_raised_at_the_end() -> None:
     failed = threading.Event()
 

@@ -7,7 +7,7 @@ from synaptic_mesh.engine.ir import DType, Shape
 
 WASM_EMITTER_VERSION = 15
 """Raised whenever the same graph would give another WebAssembly module; part of every cache key."""
-NATIVE_EMITTER_VERSION = 16
+NATIVE_EMITTER_VERSION = 17
 """Raised whenever the same graph would give another LLVM text; part of every cache key."""
 PAGE_BYTES = 1 << 16
 """Of a module's memory."""
@@ -19,9 +19,11 @@ RUN_EXPORT = "run"
 INIT_EXPORT = "init"
 """init(arena) of an object writes the constants; a module brings them as data."""
 ASSIST_EXPORT = "assist"
-"""assist(arena, slot) of an object, assist(slot) of a module, where threads share kernels: a helper's part of a run."""
+"""assist(arena) of an object, assist(slot) of a module, where threads share kernels: a helper's part of a run."""
 WORD_OFFSET = 16
 """Where in the memory the word lies by which threads share kernels. Before a run with helpers it must be zero."""
+INSIDE_OFFSET = WORD_OFFSET + 16
+"""Where in an object's memory the word lies that has a bit for each helper inside its code."""
 NOT_FINITE = 1
 """Flag: a checked output is not finite."""
 INDEX_OUT_OF_RANGE = 2
@@ -31,6 +33,8 @@ ENVIRONMENT_CHANGED = 4
 
 HELPER_IDLE = 8
 """What `assist` returns when nothing came for a while and the run is not over."""
+HELPERS_INSIDE = 16
+"""Flag of an object's `run`: a helper is still in its code, perhaps because the system took its processor away."""
 
 
 class Slot(NamedTuple):

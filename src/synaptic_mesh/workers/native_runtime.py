@@ -35,7 +35,7 @@ from synaptic_mesh.engine.limits import flops
 from synaptic_mesh.engine.native.profile import SMALL_FLOPS_MAX, Profile, small_profile, supported_profiles
 from synaptic_mesh.workers.arena_program import ArenaProgram
 from synaptic_mesh.workers.compiling_backend import CompilingBackend, cached_slots
-from synaptic_mesh.workers.pool import SharedRun, check_threads, word_view
+from synaptic_mesh.workers.pool import HelpedRun, check_threads
 from synaptic_mesh.workers.program_cache import CachedProgram, ProgramCache, program_key
 
 try:
@@ -179,7 +179,11 @@ class NativeBackend(CompilingBackend[Loaded, "NativeProgram"]):
         step = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint64)
         run, init = step(tracker[RUN_EXPORT]), ctypes.CFUNCTYPE(None, ctypes.c_void_p)(tracker[INIT_EXPORT])
         machine = partial(target_machine, self.profile.cpu)  # not of this backend: that would be a cycle
-        return Loaded(tracker, run, init, layout, machine, step(tracker[ASSIST_EXPORT]) if shared else None)
+        assist: Any = None
+        if shared:
+            assist = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p)(tracker[ASSIST_EXPORT])
+            assist.code = tracker  # a helper may be about to call it when the program closes
+        return Loaded(tracker, run, init, layout, machine, assist)
 
     def _key(self, graph: Digest) -> Digest:
         versions = f"llvmlite {llvmlite.__version__} LLVM {llvm.llvm_version_info}"
@@ -213,9 +217,7 @@ class NativeProgram(ArenaProgram):
         loaded.init(self._address)
         execute: Callable[[int], int] = partial(loaded.run, self._address)
         if loaded.assist is not None:
-            execute = SharedRun(
-                execute, partial(loaded.assist, self._address), word_view(memory), loaded.layout.threads - 1
-            )
+            execute = HelpedRun(execute, partial(loaded.assist, self._address), memory, loaded.layout.threads - 1)
         super().__init__(graph, loaded.layout, memory, execute)
 
     def _single_step(self) -> Callable[[], int]:

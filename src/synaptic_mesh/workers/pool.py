@@ -3,6 +3,12 @@
     with shared_pool().assist(helper, 3):      # up to 3 threads call helper(1), helper(2), helper(3)
         ...                                     # what they help with; on leaving, all have returned
 
+or, where the helpers' own code knows what there is to do and who is at it (`engine.native.parts`),
+
+    shared_pool().wake(helper, 3)              # up to 3 threads call helper(); nobody waits for them
+
+which takes less of Python: after a large product nothing of the interpreter is in a cache, and each line takes 10 us.
+
 Helping is voluntary. A thread that is busy elsewhere is not waited for, one that comes too late is sent home, and who
 asks for help works meanwhile: generated code takes parts one by one, so the same bits come out whoever took which part,
 and a machine that has no second core to spare loses a few microseconds.
@@ -13,14 +19,16 @@ import ctypes
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.base.errors import LocalError
-from synaptic_mesh.engine.abi import ENVIRONMENT_CHANGED, HELPER_IDLE, WORD_OFFSET
+from synaptic_mesh.engine.abi import ENVIRONMENT_CHANGED, HELPER_IDLE, HELPERS_INSIDE, INSIDE_OFFSET, WORD_OFFSET
 
 Helper = Callable[[int], bool]
 """helper(slot): help; True to be called again soon, False when there is nothing left to do."""
@@ -45,8 +53,16 @@ class WorkerPool:
             thread = self._take()
             if thread is None:
                 break
-            thread.give(assistance, slot)
+            thread.give(partial(assistance.serve, slot))
         return assistance
+
+    def wake(self, helper: Callable[[], object], helpers: int) -> None:
+        """Let up to `helpers` threads call `helper`, each once."""
+        for _ in range(min(helpers, HELPERS_MAX)):
+            thread = self._take()
+            if thread is None:
+                return
+            thread.give(helper)
 
     def _take(self) -> "_Thread | None":
         with self._lock:
@@ -116,30 +132,30 @@ class _Thread:
 
     def __init__(self, give_back: "Callable[[_Thread], None]") -> None:
         self._give_back = give_back
-        self._work: tuple[Assistance, int] | None = None
-        self._processors: set[int] = set()
+        self._work: Callable[[], object] | None = None
+        self._left_alone: int | None = None
         self._wake = threading.Lock()
         self._wake.acquire()
         self._thread = threading.Thread(target=self._serve, name="synaptic-helper", daemon=True)
         self._thread.start()
 
-    def give(self, assistance: Assistance, slot: int) -> None:
-        processors = other_processors()
-        if processors and processors != self._processors and self._thread.native_id is not None:
+    def give(self, work: Callable[[], object]) -> None:
+        here = _getcpu() if _getcpu is not None else None
+        if here != self._left_alone and self._thread.native_id is not None:
             with contextlib.suppress(OSError):  # it is advice; a processor may just have been taken away
-                os.sched_setaffinity(self._thread.native_id, processors)
-                self._processors = processors
-        self._work = (assistance, slot)
+                os.sched_setaffinity(self._thread.native_id, other_processors(here))
+            self._left_alone = here
+        self._work = work
         self._wake.release()
 
     def _serve(self) -> None:
         while True:
             self._wake.acquire()
             if self._work is not None:
-                assistance, slot = self._work
-                self._work = None
-                assistance.serve(slot)
-                del assistance
+                work, self._work = self._work, None
+                with contextlib.suppress(Exception):  # who asked for help and wants to know is told by other means
+                    work()
+                del work
             self._give_back(self)
 
 
@@ -170,6 +186,35 @@ class SharedRun:
         return bool(flags & HELPER_IDLE)
 
 
+class HelpedRun:
+    """`run(steps) -> flags` of an object, whose code itself tells who is inside. `assist() -> flags`: what helpers
+    call; `memory`: the arena."""
+
+    def __init__(self, run: Callable[[int], int], assist: Callable[[], int], memory: Array, helpers: int) -> None:
+        self._run = run
+        self._assist = assist
+        self._word = word_view(memory)
+        self._inside = memory[INSIDE_OFFSET : INSIDE_OFFSET + 8].view(np.uint64)
+        self._status = memory[:4].view(np.uint32)
+        self._helpers = helpers
+
+    def __call__(self, steps: int) -> int:
+        """Run, and return the flags of everyone who worked on it."""
+        self._word[0] = 0
+        shared_pool().wake(self._help, self._helpers)
+        flags = self._run(steps)
+        if flags & HELPERS_INSIDE:
+            while self._inside[0]:
+                time.sleep(NAP_S)
+            flags = flags & ~HELPERS_INSIDE | int(self._status[0])
+        return flags
+
+    def _help(self) -> None:
+        """Help until the run is over. A run that begins meanwhile is helped as well as the one that asked."""
+        while self._assist() & HELPER_IDLE:
+            time.sleep(NAP_S)
+
+
 def word_view(memory: Array) -> npt.NDArray[np.uint64]:
     """Return the word by which threads share kernels, in place."""
     view: npt.NDArray[np.uint64] = memory[WORD_OFFSET : WORD_OFFSET + 8].view(np.uint64)
@@ -183,16 +228,19 @@ def check_threads(threads: int) -> int:
     return threads
 
 
-def other_processors() -> set[int]:
-    """Return the processors that this thread may use, without the one that it is using; nothing where the system does
-    not tell. On a busy machine a system wakes a thread where its waker runs, and there it would wait for the very work
-    it should help with."""
-    if _getcpu is None or not hasattr(os, "sched_getaffinity"):
-        return set()
-    return os.sched_getaffinity(0) - {_getcpu()}
+def other_processors(here: int | None) -> set[int]:
+    """Return the processors that this thread may use, without number `here`, which it is using; all of them where there
+    is no other. On a busy machine a system wakes a thread where its waker runs, and there it would wait for the very
+    work it should help with."""
+    everywhere = os.sched_getaffinity(0)
+    return everywhere - {here} or everywhere
 
 
-_getcpu = getattr(ctypes.CDLL(None), "sched_getcpu", None) if sys.platform == "linux" else None
+_getcpu: Callable[[], int] | None = (
+    getattr(ctypes.CDLL(None), "sched_getcpu", None)
+    if sys.platform == "linux" and hasattr(os, "sched_setaffinity")
+    else None
+)
 _pool = WorkerPool()
 
 

@@ -1,6 +1,9 @@
 """Products that threads share: the same bits whoever takes which part, with helpers that come, come late, or do not."""
 
+import threading
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from broken_environment import rounding_upward
 from random_graphs import differences
@@ -8,7 +11,7 @@ from random_graphs import differences
 from synaptic_mesh.base.arrays import F32
 from synaptic_mesh.bench.engine_suite import classifier_step, step_data
 from synaptic_mesh.engine import fusion
-from synaptic_mesh.engine.abi import HELPER_IDLE
+from synaptic_mesh.engine.abi import HELPER_IDLE, HELPERS_INSIDE, INSIDE_OFFSET
 from synaptic_mesh.engine.composites import relu
 from synaptic_mesh.engine.executors.contraction import multiply_ascending
 from synaptic_mesh.engine.golden import check_backend
@@ -18,7 +21,7 @@ from synaptic_mesh.engine.native.parts import CLOSED, job_word
 from synaptic_mesh.engine.native.profile import AVX2, AVX512
 from synaptic_mesh.engine.trace import f32, trace
 from synaptic_mesh.workers.native_runtime import NativeBackend, NativeProgram
-from synaptic_mesh.workers.pool import word_view
+from synaptic_mesh.workers.pool import HelpedRun, word_view
 
 pytest.importorskip("llvmlite")
 COUNTS = (1, 2, 4)
@@ -74,13 +77,76 @@ def test_a_helper_can_do_all_of_it_in_its_own_workspace_and_environment() -> Non
         word = word_view(program._memory)
         parts = compiled_parts(4)
         word[0] = job_word(0, parts)
+        inside = inside_view(program)
+        inside[0] = 0b011  # two others have come before
         code, address = program._code, program._address
-        assert rounding_upward(lambda: code.assist(address, 3)) == HELPER_IDLE
+        workspaces = program._memory[own_workspace(0) : own_workspace(4)]
+        workspaces[:] = 0xA5
+        assert rounding_upward(lambda: code.assist(address)) == HELPER_IDLE
+        assert inside[0] == 0b011
+        first = own_workspace(0) + int(np.argmax(workspaces != 0xA5))
+        assert own_workspace(3) <= first < own_workspace(4)
         assert word[0] == job_word(0, parts) + parts
         program._has_run = True
         assert program.read("output").tobytes() == expected()
         word[0] = np.uint64(CLOSED % (1 << 64))
-        assert program._code.assist(program._address, 3) == 0
+        assert program._code.assist(program._address) == 0
+
+
+def own_workspace(slot: int) -> int:
+    profile = NativeBackend().profile
+    start = compiler.compile_native(product_graph(), profile, 4).plan.workspace
+    return start + slot * gemm.workspace_bytes(profile, 150, 70)
+
+
+def inside_view(program: NativeProgram) -> npt.NDArray[np.uint64]:
+    return program._memory[INSIDE_OFFSET : INSIDE_OFFSET + 8].view(np.uint64)
+
+
+@pytest.mark.usefixtures("everything_is_shared")
+def test_a_helper_for_whom_there_is_no_workspace_goes_home() -> None:
+    with prepared(4) as program:
+        assert program._code is not None
+        word, inside = word_view(program._memory), inside_view(program)
+        word[0], inside[0] = job_word(0, compiled_parts(4)), 0b111
+        assert program._code.assist(program._address) == 0
+        assert word[0] == job_word(0, compiled_parts(4))
+        assert inside[0] == 0b111
+        inside[0] = 0
+
+
+@pytest.mark.usefixtures("everything_is_shared")
+def test_a_run_does_not_end_before_its_helpers() -> None:
+    with prepared(4) as program:
+        assert program._code is not None
+        inside = inside_view(program)
+        word_view(program._memory)[0], inside[0] = 0, 0b001  # one whose processor was taken away
+        assert program._code.run(program._address, 1) == HELPERS_INSIDE
+        left: list[bool] = []
+
+        def leave() -> None:
+            left.append(True)
+            inside[0] = 0
+
+        inside[0] = 0b001
+        timer = threading.Timer(0.05, leave)
+        timer.start()
+        program.run()
+        assert left == [True]
+        assert program.read("output").tobytes() == expected()
+
+
+@pytest.mark.usefixtures("everything_is_shared")
+def test_a_helper_that_comes_late_finds_code_and_memory() -> None:
+    calls = []
+    for _ in range(50):
+        with prepared(4) as program:
+            program.run()
+            assert isinstance(program._execute, HelpedRun)
+            calls.append(program._execute._assist)
+            kept = program._execute
+        assert kept._help() is None  # the program is closed
+    assert [call() for call in calls[-1:]] == [0]
 
 
 def compiled_parts(threads: int) -> int:

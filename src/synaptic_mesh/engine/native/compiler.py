@@ -8,7 +8,7 @@ bit 1 an index is out of range; it stops at the first step with a flag. Bit 2: t
 
 from typing import NamedTuple
 
-from synaptic_mesh.engine.abi import ASSIST_EXPORT, ENVIRONMENT_CHANGED, INIT_EXPORT, RUN_EXPORT, WORD_OFFSET, Slot
+from synaptic_mesh.engine.abi import ENVIRONMENT_CHANGED, INIT_EXPORT, RUN_EXPORT, Slot
 from synaptic_mesh.engine.fusion import CHECKS_STORES, Kernel, KernelKind, is_strip, matmul_extents
 from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.loop_plan import Loops
@@ -17,7 +17,7 @@ from synaptic_mesh.engine.native.chain import Chain
 from synaptic_mesh.engine.native.environment import environment_declarations, guarded_entry
 from synaptic_mesh.engine.native.function import Function
 from synaptic_mesh.engine.native.gemm import Layout, gemm_functions, grid, k_block, row_block, workspace_bytes
-from synaptic_mesh.engine.native.parts import ASSIST_BODY, close_line, job_word, parts_text
+from synaptic_mesh.engine.native.parts import job_word, leave_call, parts_text
 from synaptic_mesh.engine.native.product import Product, emit_product
 from synaptic_mesh.engine.native.profile import Profile
 from synaptic_mesh.engine.native.renderer import LlvmBuilder
@@ -174,8 +174,7 @@ class _Compiler:
         head = declarations(WIDTHS) + environment_declarations(self.profile)
         entries = [guarded_entry(RUN_EXPORT, STEPS, ENVIRONMENT_CHANGED, self.profile)]
         if self.jobs:
-            entries.append(parts_text(self.jobs, self.profile))
-            entries.append(guarded_entry(ASSIST_EXPORT, ASSIST_BODY, ENVIRONMENT_CHANGED, self.profile))
+            entries.append(parts_text(self.jobs, self.profile, self.threads - 1))
         return "\n".join([head, *data, *texts, *entries])
 
     def _run(self, calls: list[str]) -> Function:
@@ -201,9 +200,9 @@ class _Compiler:
         more = f.value("icmp ult i64 %next, %steps")
         f.line(f"br i1 {more}, label %step, label %stop")
         f.start("stop")
-        if self.jobs:
-            f.line(close_line(f.at(ARENA, WORD_OFFSET)))
-        f.line(f"ret i32 {f.load('i32', ARENA)}")
+        left = f.value(leave_call(ARENA)) if self.jobs else "0"
+        flags = f.value(f"or i32 {f.load('i32', ARENA)}, {left}")
+        f.line(f"ret i32 {flags}")
         return f
 
     def _init(self) -> list[str]:
