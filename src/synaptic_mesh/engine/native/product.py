@@ -28,7 +28,8 @@ PACK_BYTES_MIN = 128 << 10
 BLOCK_BYTES = 512 << 10
 """Rows of A that are kept in the second-level cache while they meet every panel."""
 UNROLL_SUMS = 8
-"""With fewer accumulators than this, several steps of k stand in one iteration."""
+"""With fewer accumulators than this, or with one row, whose operand comes from the second-level cache as fast as the
+core can ask for it, several steps of k stand in one iteration."""
 UNROLL = 4
 
 
@@ -251,7 +252,7 @@ class _Product:
         """Return the accumulators after all k products."""
         f, product, (start, b_step) = self.f, self.product, b
         kinds = [f"<{part.width} x float>" for part in parts]
-        unroll = 1 if height * len(parts) >= UNROLL_SUMS else UNROLL
+        unroll = UNROLL if height == 1 or height * len(parts) < UNROLL_SUMS else 1
         whole = product.k // unroll * unroll
 
         def body(position: str, values: list[str]) -> list[str]:
