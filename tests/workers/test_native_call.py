@@ -2,6 +2,7 @@
 
 import gc
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.engine.abi import NOT_FINITE
+from synaptic_mesh.engine.backend import StepInvalid
 from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.trace import f32, i32, trace
 from synaptic_mesh.workers.call import Call
@@ -88,15 +91,71 @@ def test_an_array_that_lies_otherwise_is_noticed(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_builtin_does_what_the_ordinary_way_does(program: NativeProgram, monkeypatch: pytest.MonkeyPatch) -> None:
-    builtin = program._fast_step([program._inputs[name] for name in program.graph.inputs])
-    assert builtin is not None
-    given = arrays(9)
-    assert builtin(*[given[name] for name in program.graph.inputs]) == 0
     fast, ordinary = both(program, monkeypatch)
+    assert type(fast) is type(len)
+    assert type(ordinary) is not type(len)
     for seed in range(20):
         given = arrays(seed)
         ordered = [given[name] for name in program.graph.inputs]
         assert same(fast(*ordered), ordinary(*ordered))
+
+
+def test_the_ordinary_way_is_taken_once(program: NativeProgram, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []
+    step = program._single_step()
+    monkeypatch.setattr(program, "_single_step", lambda: lambda: steps.append(1) or step())
+    names = list(program.graph.inputs)
+    call = program.function(names, ["total"])
+    for seed in range(3):
+        given = arrays(seed)
+        call(*[given[name] for name in names])
+    assert steps == [1]
+    assert program.read("numbers").tobytes() == arrays(2)["numbers"].tobytes()
+
+
+def test_an_invalid_step_is_refused_and_leaves_nothing(backend: NativeBackend) -> None:
+    graph = trace(lambda x: x * x, {"x": f32(3)}, checked=("output",))
+    with backend.compile(graph) as program:
+        call = program.function(["x"], ["output"])
+        good, bad = np.ones(3, np.float32), np.full(3, np.float32(1e30))
+        kept = [call(good), call(good)]
+        before = sys.getrefcount(NOT_FINITE)
+        for _ in range(300):
+            with pytest.raises(StepInvalid, match="not finite"):
+                call(bad)
+        assert sys.getrefcount(NOT_FINITE) - before < 100
+        assert call(good)[0].tolist() == [1, 1, 1]
+        assert same(*kept)
+
+
+def test_results_are_copies(program: NativeProgram) -> None:
+    names = list(program.graph.inputs)
+    call = program.function(names, ["scaled", "doubled"])
+    ordered = [arrays(1)[name] for name in names]
+    call(*ordered)
+    first, second = call(*ordered), call(*ordered)
+    assert same(first, second)
+    first[0][:] = 0
+    assert not same(first, second)
+    assert all(array.flags.owndata and array.flags.writeable for array in (*first, *second))
+
+
+def test_a_function_keeps_its_program_and_nothing_keeps_it(backend: NativeBackend) -> None:
+    given = arrays()
+    program = backend.compile(mixed())
+    names = list(program.graph.inputs)
+    call = program.function(names, ["total"])
+    expected = call(*[given[name] for name in names])
+    gone = weakref.ref(program)
+    gc.disable()  # no cycle: the memory goes with the last name
+    try:
+        del program
+        assert gone() is not None
+        assert same(call(*[given[name] for name in names]), expected)
+        del call
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 FORMS: dict[str, Callable[[Array], Array]] = {
@@ -170,10 +229,14 @@ def test_nothing_is_kept_of_a_call(program: NativeProgram, monkeypatch: pytest.M
     assert abs(sys.getrefcount(None) - none) < 100
 
 
-def test_a_closed_program_refuses(backend: NativeBackend) -> None:
+@pytest.mark.parametrize("has_run", [0, 1, 2])
+def test_a_closed_program_refuses(backend: NativeBackend, has_run: int) -> None:
     program = backend.compile(mixed())
     names = list(program.graph.inputs)
     call = program.function(names, ["total"])
+    given = [arrays()[name] for name in names]
+    for _ in range(has_run):
+        call(*given)
     program.close()
     with pytest.raises(LocalError, match="closed"):
-        call(*[arrays()[name] for name in names])
+        call(*given)

@@ -20,7 +20,9 @@ class Steppable(Protocol):
 
     _execute: Callable[[int], int]
     _is_closed: bool
-    _has_run: bool
+
+    def _note_run(self) -> None:
+        """Remember that there are results."""
 
 
 def prepare_call(
@@ -29,11 +31,9 @@ def prepare_call(
     outputs: Sequence[Array],
     step: Callable[[], int],
     refuse: Callable[[int], object],
-    fast_step: Callable[..., int | None] | None = None,
 ) -> Call:
     """Return a function that checks as many arrays as `inputs` has (name, place), copies them there, runs `program`
-    once by `step` and returns copies of `outputs`. All are checked before one is copied. `refuse` raises for flags.
-    `fast_step`: does all that for arrays of the usual form and returns the flags, or does nothing and returns None."""
+    once by `step` and returns copies of `outputs`. All are checked before one is copied. `refuse` raises for flags."""
 
     def refuse_array(position: int, array: Array) -> None:
         name, place = inputs[position]
@@ -43,28 +43,21 @@ def prepare_call(
     for at, (_, place) in enumerate(inputs):
         known |= {f"place{at}": place, f"shape{at}": place.shape, f"dtype{at}": place.dtype}
     known |= {f"copy{at}": output.copy for at, output in enumerate(outputs)}
-    known["fast_step"] = fast_step
-    exec(_code(len(inputs), len(outputs), fast_step is not None), known)
-    call: Call = known["call"]
+    exec(_code(len(inputs), len(outputs)), known)
+    call: Call = known.pop("call")  # or else it would keep itself alive, and the program's memory with it
     return call
 
 
 @cache
-def _code(inputs: int, outputs: int, is_fast: bool) -> CodeType:
+def _code(inputs: int, outputs: int) -> CodeType:
     """The text for these numbers, compiled."""
-    arguments = ", ".join(f"array{at}" for at in range(inputs))
-    ordinary = []
+    lines = [f"def call({', '.join(f'array{at}' for at in range(inputs))}):"]
+    lines.append(" if program._is_closed: program._execute(0)")
     for at in range(inputs):
-        ordinary.append(f"if array{at}.shape != shape{at} or (")
-        ordinary.append(f" array{at}.dtype is not dtype{at} and array{at}.dtype != dtype{at}")
-        ordinary.append(f"): refuse_array({at}, array{at})")
-    ordinary += [f"place{at}[...] = array{at}" for at in range(inputs)]
-    ordinary.append("flags = step()")
-    lines = [f"def call({arguments}):", " if program._is_closed: program._execute(0)"]
-    if is_fast:
-        lines += [f" flags = fast_step({arguments})", " if flags is None:"]
-        ordinary = [f" {line}" for line in ordinary]
-    lines += [f" {line}" for line in ordinary]
-    lines += [" if flags: refuse(flags)", " program._has_run = True"]
+        lines.append(f" if array{at}.shape != shape{at} or (")
+        lines.append(f"  array{at}.dtype is not dtype{at} and array{at}.dtype != dtype{at}")
+        lines.append(f" ): refuse_array({at}, array{at})")
+    lines += [f" place{at}[...] = array{at}" for at in range(inputs)]
+    lines += [" flags = step()", " if flags: refuse(flags)", " program._note_run()"]
     lines.append(f" return [{', '.join(f'copy{at}()' for at in range(outputs))}]")
     return compile("\n".join(lines), "<prepared call>", "exec")

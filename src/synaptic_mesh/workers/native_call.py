@@ -1,9 +1,10 @@
-"""A prepared call as one function of CPython: arrays in, one run, without ctypes between.
+"""A prepared call as one function of CPython: arrays in, one run, arrays out, without ctypes or Python between.
 
 A step of a small model takes a microsecond, and ctypes alone takes a third of one for its way in and out. So the call
-is a builtin whose code LLVM makes, once in a process: it looks whether every argument is an array of the one type,
-dtype and shape, and in one piece; copies them to their places; runs the step; and returns its flags. Whatever else it
-is given it leaves alone and says so, and then the ordinary way (`call.py`) does it or refuses it.
+is a builtin whose code LLVM makes, once in a process: it looks whether the program is open and has run before, and
+whether every argument is an array of the one type, dtype and shape, and in one piece; copies them to their places; runs
+the step; and returns a list of copies of the results. Whatever else it is given it hands on as it is to the ordinary
+way (`call.py`), which does it or refuses it.
 
 It reads the heads of objects where CPython and NumPy have kept them since 2006 (`PyArrayObject_fields` of NumPy's C
 interface). `is_layout_known` compares that with arrays of known contents before the first use; where it differs, or the
@@ -16,16 +17,24 @@ import sysconfig
 import threading
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 import numpy as np
+import numpy.typing as npt
 
 from synaptic_mesh.base.arrays import Array
 
 RANK_MAX = 8
-HEAD_WORDS = 7
-"""Of the table: run, arena, number of inputs, the type of arrays, None, and two functions of CPython."""
+_FUNCTIONS = (
+    *("PyObject_Vectorcall", "PyObject_CallNoArgs", "PyObject_CallOneArg", "PyLong_FromUnsignedLong"),
+    *("PyList_New", "PyList_SetItem", "Py_DecRef"),
+)
+"""Of CPython's interface, in the order of the table."""
+_WORDS = ("gate", "run", "arena", "given", "type", "ordinary", "refuse", "results", *_FUNCTIONS)
+"""The table begins with these: the address of the word that is 0 unless the program is open and has run, the code and
+its arena, the number of inputs, the type of arrays, what is called instead, what is called with flags, the number of
+results. Inputs follow, then what copies each result."""
 INPUT_WORDS = 4 + RANK_MAX
 """Of an input in the table: place, bytes, dtype, rank, lengths of the axes."""
 TYPE, DATA, RANK, SHAPE, DTYPE, FLAGS = 8, 16, 24, 32, 56, 64
@@ -37,34 +46,28 @@ CHUNK = 64
 
 NewMachine = Callable[[], Any]
 """Makes LLVM's description of this machine."""
-FastStep = Callable[..., int | None]
-"""Returns flags, or None when it did nothing because an argument is of another form."""
 
+_LOADS = "".join(
+    f"  %at_{name} = getelementptr i64, ptr %table, i64 {at}\n"
+    f"  %{name} = load {'i64' if name in ('given', 'results') else 'ptr'}, ptr %at_{name}\n"
+    for at, name in enumerate(_WORDS)
+)
 _TEXT = f"""
-define ptr @call(ptr %self, ptr %args, i64 %given) {{
+define ptr @call(ptr %self, ptr %args, i64 %number) {{
 entry:
   %at_data = getelementptr i8, ptr %self, i64 {DATA}
   %table = load ptr, ptr %at_data
-  %run = load ptr, ptr %table
-  %at_arena = getelementptr i64, ptr %table, i64 1
-  %arena = load ptr, ptr %at_arena
-  %at_count = getelementptr i64, ptr %table, i64 2
-  %count = load i64, ptr %at_count
-  %at_type = getelementptr i64, ptr %table, i64 3
-  %type = load ptr, ptr %at_type
-  %at_none = getelementptr i64, ptr %table, i64 4
-  %none = load ptr, ptr %at_none
-  %at_keep = getelementptr i64, ptr %table, i64 5
-  %keep = load ptr, ptr %at_keep
-  %at_number = getelementptr i64, ptr %table, i64 6
-  %number = load ptr, ptr %at_number
-  %inputs = getelementptr i64, ptr %table, i64 {HEAD_WORDS}
-  %as_many = icmp eq i64 %given, %count
-  br i1 %as_many, label %look, label %leave
+{_LOADS}
+  %inputs = getelementptr i64, ptr %table, i64 {len(_WORDS)}
+  %open = load i64, ptr %gate
+  %is_open = icmp ne i64 %open, 0
+  %as_many = icmp eq i64 %number, %given
+  %expected = and i1 %is_open, %as_many
+  br i1 %expected, label %look, label %leave
 
 look:
   %i = phi i64 [0, %entry], [%i_next, %looked]
-  %all_seen = icmp eq i64 %i, %count
+  %all_seen = icmp eq i64 %i, %given
   br i1 %all_seen, label %copy, label %look_type
 look_type:
   %at_arg = getelementptr ptr, ptr %args, i64 %i
@@ -119,7 +122,7 @@ looked:
 
 copy:
   %k = phi i64 [0, %look], [%k_next, %copied]
-  %all_copied = icmp eq i64 %k, %count
+  %all_copied = icmp eq i64 %k, %given
   br i1 %all_copied, label %step, label %copy_one
 copy_one:
   %at_source = getelementptr ptr, ptr %args, i64 %k
@@ -161,12 +164,51 @@ copied:
 
 step:
   %raised = call i32 %run(ptr %arena, i64 1)
+  %is_valid = icmp eq i32 %raised, 0
+  br i1 %is_valid, label %collect, label %tell
+tell:
   %raised_64 = zext i32 %raised to i64
-  %result = call ptr %number(i64 %raised_64)
-  ret ptr %result
+  %flags = call ptr %PyLong_FromUnsignedLong(i64 %raised_64)
+  %no_flags = icmp eq ptr %flags, null
+  br i1 %no_flags, label %failed, label %told
+told:
+  %answer = call ptr %PyObject_CallOneArg(ptr %refuse, ptr %flags)
+  call void %Py_DecRef(ptr %flags)
+  ret ptr %answer
+
+collect:
+  %list = call ptr %PyList_New(i64 %results)
+  %no_list = icmp eq ptr %list, null
+  br i1 %no_list, label %failed, label %gather
+gather:
+  %inputs_words = mul i64 %given, {INPUT_WORDS}
+  %copies = getelementptr i64, ptr %inputs, i64 %inputs_words
+  br label %result
+result:
+  %r = phi i64 [0, %gather], [%r_next, %got]
+  %all_got = icmp eq i64 %r, %results
+  br i1 %all_got, label %done, label %get
+get:
+  %at_copier = getelementptr ptr, ptr %copies, i64 %r
+  %copier = load ptr, ptr %at_copier
+  %array = call ptr %PyObject_CallNoArgs(ptr %copier)
+  %no_array = icmp eq ptr %array, null
+  br i1 %no_array, label %drop, label %got
+got:
+  %set = call i32 %PyList_SetItem(ptr %list, i64 %r, ptr %array)
+  %r_next = add i64 %r, 1
+  br label %result
+done:
+  ret ptr %list
+drop:
+  call void %Py_DecRef(ptr %list)
+  br label %failed
+failed:
+  ret ptr null
+
 leave:
-  call void %keep(ptr %none)
-  ret ptr %none
+  %otherwise = call ptr %PyObject_Vectorcall(ptr %ordinary, ptr %args, i64 %number, ptr null)
+  ret ptr %otherwise
 }}
 """
 
@@ -182,22 +224,34 @@ class _MethodDefinition(ctypes.Structure):
     )
 
 
-def fast_step(run: int, arena: int, places: Sequence[Array], machine: NewMachine) -> FastStep | None:
-    """Return a builtin that takes as many arrays as there are `places`, copies them there, calls the code at address
-    `run` once on `arena` and returns its flags; or None where that cannot be had. The caller
-    keeps code and memory alive for as long as the builtin is called, and closes nothing meanwhile: the interpreter's
-    lock is held."""
+class Ordinary(NamedTuple):
+    """What a prepared call does, part by part; `call` does all of it."""
+
+    call: Callable[..., list[Array]]
+    refuse: Callable[[int], object]
+    places: Sequence[Array]
+    results: Sequence[Array]
+
+
+def fast_call(
+    run: int, arena: int, gate: npt.NDArray[np.uint64], ordinary: Ordinary, machine: NewMachine
+) -> Callable[..., list[Array]] | None:
+    """Return a builtin that does what `ordinary.call` does, by the code at address `run` on `arena`, and leaves to it
+    what is unusual, and all calls while `gate` holds 0; or None where that cannot be had. Code and memory must stay for
+    as long as `gate` holds something else; the interpreter's lock is held meanwhile."""
+    places, results = ordinary.places, ordinary.results
     if not is_layout_known() or any(place.ndim > RANK_MAX or not place.flags.c_contiguous for place in places):
         return None
-    python = ctypes.pythonapi
-    words = [run, arena, len(places), id(np.ndarray), id(None), _address(python.Py_IncRef)]
-    words.append(_address(python.PyLong_FromUnsignedLong))
+    copies = [result.copy for result in results]
+    words = [gate.ctypes.data, run, arena, len(places), id(np.ndarray), id(ordinary.call), id(ordinary.refuse)]
+    words += [len(results), *(_address(getattr(ctypes.pythonapi, name)) for name in _FUNCTIONS)]
     for place in places:
         lengths = (*place.shape, *[0] * (RANK_MAX - place.ndim))
         words += [place.ctypes.data, place.nbytes, id(place.dtype), place.ndim, *lengths]
-    table = np.array(words, np.uint64)
-    step: FastStep = _new_function()(ctypes.addressof(_definition(machine)), table, None)
-    return step
+    table = np.array([*words, *map(id, copies)], np.uint64)
+    kept = (ordinary, gate, copies)  # what the table knows by address lives as long as the builtin
+    call: Callable[..., list[Array]] = _new_function()(ctypes.addressof(_definition(machine)), table, kept)
+    return call
 
 
 @cache
@@ -228,7 +282,7 @@ def _is_as_said(array: Array) -> bool:
 @cache
 def _new_function() -> Any:
     make = ctypes.pythonapi.PyCFunction_NewEx
-    make.argtypes, make.restype = (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p), ctypes.py_object
+    make.argtypes, make.restype = (ctypes.c_void_p, ctypes.py_object, ctypes.py_object), ctypes.py_object
     return make
 
 
@@ -244,8 +298,8 @@ def _definition(machine: NewMachine) -> _MethodDefinition:
             image = machine().emit_object(llvm.parse_assembly(_TEXT))
             linker = llvm.create_lljit_compiler(machine())
             tracker = llvm.JITLibraryBuilder().add_object_img(image).export_symbol("call").link(linker, "call")
-            doc = b"Copy arrays to their places, run once, return the flags."
-            _kept.extend((_MethodDefinition(b"step", tracker["call"], FASTCALL, doc), linker, tracker))
+            doc = b"Write arrays, run once, and return the results."
+            _kept.extend((_MethodDefinition(b"call", tracker["call"], FASTCALL, doc), linker, tracker))
             for each in _kept:  # functions may outlive this module's names when the interpreter ends
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(each))
         found: _MethodDefinition = _kept[0]

@@ -33,7 +33,8 @@ from synaptic_mesh.engine.backend import Trust
 from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.limits import flops
 from synaptic_mesh.engine.native.profile import SMALL_FLOPS_MAX, Profile, small_profile, supported_profiles
-from synaptic_mesh.workers.arena_program import ArenaProgram
+from synaptic_mesh.workers.arena_program import ArenaProgram, refuse
+from synaptic_mesh.workers.call import Call
 from synaptic_mesh.workers.compiling_backend import CompilingBackend, cached_slots
 from synaptic_mesh.workers.pool import HelpedRun, check_threads
 from synaptic_mesh.workers.program_cache import CachedProgram, ProgramCache, program_key
@@ -214,6 +215,8 @@ class NativeProgram(ArenaProgram):
         self._code: Loaded | None = loaded
         self._memory = memory
         self._address = memory.ctypes.data
+        self._gate = np.zeros(1, np.uint64)
+        """Not 0: the program is open and has run, so a prepared call need not look."""
         loaded.init(self._address)
         execute: Callable[[int], int] = partial(loaded.run, self._address)
         if loaded.assist is not None:
@@ -227,12 +230,19 @@ class NativeProgram(ArenaProgram):
             return super()._single_step()
         return partial(_LOCKED(address), ctypes.c_void_p(self._address), ctypes.c_uint64(1))
 
-    def _fast_step(self, places: Sequence[Array]) -> Callable[..., int | None] | None:
+    def _fast_call(self, call: Call, places: Sequence[Array], results: Sequence[Array]) -> Call:
         """Of a short step, a builtin of the interpreter."""
-        from synaptic_mesh.workers.native_call import fast_step  # needs LLVM
+        from synaptic_mesh.workers.native_call import Ordinary, fast_call  # needs LLVM
 
         address = self._short_step()
-        return fast_step(address, self._address, places, self._code.machine) if address and self._code else None
+        if not address or self._code is None:
+            return call
+        ordinary = Ordinary(call, refuse, places, results)
+        return fast_call(address, self._address, self._gate, ordinary, self._code.machine) or call
+
+    def _note_run(self) -> None:
+        super()._note_run()
+        self._gate[0] = not self._is_closed
 
     def _short_step(self) -> int:
         """Return where the code of a short step starts; 0 for a long one, and where threads take part."""
@@ -246,6 +256,7 @@ class NativeProgram(ArenaProgram):
 
     def close(self) -> None:
         """Release code and arena. Arrays that `read` returned are copies and stay valid."""
+        self._gate[0] = 0
         super().close()
         self._code = None
 
