@@ -48,13 +48,13 @@ class EmulatedBackend:
 
     def compile(self, graph: Graph) -> "EmulatedProgram":
         """Return a program, linked statically."""
-        import llvmlite.binding as llvm
+        from synaptic_mesh.workers.native_runtime import parse_module
 
         compiled = compile_native(graph, NEON)
         self.count += 1
         path = self.directory / f"program{self.count}"
         source = path.with_suffix(".o")
-        source.write_bytes(self.machine.emit_object(llvm.parse_assembly(compiled.text)))
+        source.write_bytes(self.machine.emit_object(parse_module(compiled.text, self.machine, compiled.joined)))
         subprocess.run([LINKER, "-O1", "-static", "-o", path, HARNESS, source], check=True, timeout=TIMEOUT_S)
         source.unlink()
         return EmulatedProgram(graph, compiled, path)

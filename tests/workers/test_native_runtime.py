@@ -17,6 +17,7 @@ from synaptic_mesh.base.errors import LocalError, ResourceError
 from synaptic_mesh.engine import golden
 from synaptic_mesh.engine.backend import StepInvalid, Trust
 from synaptic_mesh.engine.ir import Graph
+from synaptic_mesh.engine.native import compiler
 from synaptic_mesh.engine.native.compiler import compile_native
 from synaptic_mesh.engine.native.environment import environment_declarations, guarded_entry
 from synaptic_mesh.engine.native.profile import AVX2, NEON, SSE2
@@ -329,8 +330,35 @@ def everything() -> Graph:
 def test_an_object_needs_no_symbol_from_outside(number: int) -> None:
     backend = NativeBackend(profile=host_profiles()[number])
     for graph in (everything(), classifier_step(4, 9, 8, 3)):
-        found = backend.assemble(compile_native(graph, backend.profile).text)
-        assert undefined_symbols(found) == []
+        compiled = compile_native(graph, backend.profile)
+        assert undefined_symbols(backend.assemble(compiled.text, compiled.joined)) == []
+
+
+def test_small_steps_are_joined_and_others_are_not() -> None:
+    def joined(graph: Graph) -> bool:
+        return compile_native(graph, AVX2).joined
+
+    assert joined(classifier_step(1, 16, 32, 4))
+    assert joined(classifier_step(4, 9, 8, 3))
+    assert not joined(classifier_step(32, 16, 32, 4))  # long enough not to wait for single results
+    assert not joined(everything())
+    assert not joined(trace(lambda x: {f"y{at}": (x * np.float32(at)).sum() for at in range(20)}, {"x": f32(3)}))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads ELF")
+def test_passes_make_no_call_of_the_c_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = NativeBackend()
+    inputs = {"a": f32(300), "b": f32(300)}
+    graph = trace(lambda a, b: {"x": b, "y": a}, inputs, carried={"a": "x", "b": "y"})
+
+    def symbols() -> list[str]:
+        compiled = compile_native(graph, backend.profile)
+        assert compiled.joined
+        return undefined_symbols(backend.assemble(compiled.text, compiled.joined))
+
+    assert symbols() == []
+    monkeypatch.setattr(compiler, "_NO_LIBRARY", "")
+    assert symbols() == ["memcpy"]
 
 
 def test_a_call_to_the_c_library_would_be_seen(backend: NativeBackend) -> None:

@@ -81,7 +81,7 @@ def explain_native(graph: Graph) -> NativeExplanation:
     started = time.perf_counter()
     compiled = compile_native(graph, backend.profile)
     generated = time.perf_counter()
-    found = backend.assemble(compiled.text)
+    found = backend.assemble(compiled.text, compiled.joined)
     done = time.perf_counter()
     sizes = {
         "text_bytes": len(compiled.text),
@@ -92,4 +92,5 @@ def explain_native(graph: Graph) -> NativeExplanation:
         "compile_ms": (done - generated) * 1e3,
     }
     plan = format_plan(compiled.graph, compiled.plan)
-    return NativeExplanation(backend.profile.name, plan, compiled.text, backend.assembly(compiled.text), sizes)
+    assembly = backend.assembly(compiled.text, compiled.joined)
+    return NativeExplanation(backend.profile.name, plan, compiled.text, assembly, sizes)

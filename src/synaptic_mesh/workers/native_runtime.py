@@ -46,7 +46,9 @@ except (ImportError, OSError):  # OSError: the package is there, its shared libr
     llvm = None
 
 LLVM_LEVEL = 2
-"""Optimisation of LLVM's code generator; no passes over the text run before it."""
+"""Optimisation of LLVM's code generator."""
+PASSES_LEVEL = 2
+"""Optimisation of LLVM's passes over the text, which run for small graphs only."""
 NARROW_CPUS = ("znver4",)
 """Processors that carry out 512-bit instructions in halves: code for 256 bits is at least as fast there."""
 
@@ -74,6 +76,20 @@ def target_machine(cpu: str) -> Any:
     """Return LLVM's description of a processor to generate code for."""
     target = llvm.Target.from_default_triple()
     return target.create_target_machine(cpu=cpu, features="", opt=LLVM_LEVEL, codemodel="jitdefault", jit=True)
+
+
+def parse_module(text: str, machine: Any, joined: bool) -> Any:
+    """Return LLVM's module of a text. `joined`: after its passes, which put the functions of a small step into one.
+    They keep to IEEE 754 as long as no instruction carries a fast-math flag, and none of ours does; only which NaN
+    comes out of an operation on two is theirs to choose, as it was the code generator's (semantics, rule 3). Nothing is
+    vectorised: our text says itself what a vector is."""
+    module = llvm.parse_assembly(text)
+    if joined:
+        tuning = llvm.create_pipeline_tuning_options(speed_level=PASSES_LEVEL)
+        tuning.loop_vectorization = tuning.slp_vectorization = False
+        passes = llvm.create_pass_builder(machine, tuning)
+        passes.getModulePassManager().run(module, passes)
+    return module
 
 
 HUGE_PAGE_BYTES = 2 << 20
@@ -151,7 +167,7 @@ class NativeBackend(CompilingBackend[Loaded, "NativeProgram"]):
         compiled = compile_native(graph, self.profile, self.threads)
         layout = CachedProgram(
             wasm=b"",
-            native=self.assemble(compiled.text),
+            native=self.assemble(compiled.text, compiled.joined),
             inputs=cached_slots(compiled.inputs),
             outputs=cached_slots(compiled.outputs),
             arena_bytes=compiled.arena_bytes,
@@ -162,13 +178,15 @@ class NativeBackend(CompilingBackend[Loaded, "NativeProgram"]):
         except RuntimeError as error:
             raise ResourceError(f"LLVM could not load its own code, so use wasm here: {error}") from None
 
-    def assemble(self, text: str) -> bytes:
-        """Return the object of a module's text."""
-        return bytes(self.machine().emit_object(llvm.parse_assembly(text)))
+    def assemble(self, text: str, joined: bool = False) -> bytes:
+        """Return the object of a module's text; `joined`: see `parse_module`."""
+        machine = self.machine()
+        return bytes(machine.emit_object(parse_module(text, machine, joined)))
 
-    def assembly(self, text: str) -> str:
+    def assembly(self, text: str, joined: bool = False) -> str:
         """Return the assembly of a module's text, for people."""
-        return str(self.machine().emit_assembly(llvm.parse_assembly(text)))
+        machine = self.machine()
+        return str(machine.emit_assembly(parse_module(text, machine, joined)))
 
     def _open(self, layout: CachedProgram) -> Loaded:
         """Return callable code. Raises RuntimeError for an object that LLVM does not accept."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from synaptic_mesh.engine.abi import ENVIRONMENT_CHANGED, INIT_EXPORT, RUN_EXPORT, Slot
 from synaptic_mesh.engine.fusion import CHECKS_STORES, Kernel, KernelKind, is_strip, matmul_extents
 from synaptic_mesh.engine.ir import Graph
+from synaptic_mesh.engine.limits import flops
 from synaptic_mesh.engine.loop_plan import Loops
 from synaptic_mesh.engine.lowering import lower
 from synaptic_mesh.engine.native.chain import Chain
@@ -19,7 +20,7 @@ from synaptic_mesh.engine.native.function import Function
 from synaptic_mesh.engine.native.gemm import Layout, gemm_functions, grid, k_block, row_block, workspace_bytes
 from synaptic_mesh.engine.native.parts import job_word, leave_call, parts_text
 from synaptic_mesh.engine.native.product import Product, emit_product
-from synaptic_mesh.engine.native.profile import Profile
+from synaptic_mesh.engine.native.profile import SMALL_FLOPS_MAX, Profile
 from synaptic_mesh.engine.native.renderer import LlvmBuilder
 from synaptic_mesh.engine.native.scan import Walker, call_line
 from synaptic_mesh.engine.native.values import Value, declarations
@@ -45,11 +46,17 @@ SHARED_ROWS_MIN = 48
 SHARED_PRODUCT_MIN = 384**3
 """Multiplications of a product from which threads share it: below, a helper comes too late to be worth waiting for."""
 PARTS_PER_THREAD = 4
+JOINED_KERNELS_MAX = 16
+"""Kernels of a small graph whose functions LLVM may join and optimise as one: it takes as long as all the rest."""
+_JOINED_KINDS = frozenset({KernelKind.FUSED, KernelKind.ROWS, KernelKind.REDUCE_SUM, KernelKind.REDUCE_MAX})
+_NO_LIBRARY = '"no-builtins"'
+"""Keeps LLVM from making a call of the C library from a loop that copies or fills."""
 
 
 class CompiledNative(NamedTuple):
     """The module's text, where its inputs and outputs are, and the simplified graph and plan behind them. `threads`:
-    how many may work on a run; 1 where no kernel is large enough to be shared."""
+    how many may work on a run; 1 where no kernel is large enough to be shared. `joined`: LLVM's passes are to run over
+    the text."""
 
     graph: Graph
     text: str
@@ -58,6 +65,7 @@ class CompiledNative(NamedTuple):
     arena_bytes: int
     plan: Plan
     threads: int
+    joined: bool
 
 
 def compile_native(graph: Graph, profile: Profile, threads: int = 1) -> CompiledNative:
@@ -74,7 +82,16 @@ def compile_native(graph: Graph, profile: Profile, threads: int = 1) -> Compiled
     outputs = {
         name: _slot(graph, index, plan.offsets[plan.output_buffers[name]]) for name, index in graph.outputs.items()
     }
-    return CompiledNative(graph, text, inputs, outputs, plan.arena_bytes, plan, threads if compiler.jobs else 1)
+    shared = threads if compiler.jobs else 1
+    return CompiledNative(graph, text, inputs, outputs, plan.arena_bytes, plan, shared, compiler.joined)
+
+
+def _is_joined(graph: Graph, plan: Plan) -> bool:
+    """A step of a few hundred results, each of which waits for the one before: calls, and trips through memory between
+    kernels and from step to step, are a twentieth of it. The text of larger graphs goes to LLVM's code generator as it
+    is, since passes have little to gain there and take longer than all the rest."""
+    few = len(plan.kernels) <= JOINED_KERNELS_MAX and flops(graph) <= SMALL_FLOPS_MAX
+    return few and all(kernel.kind in _JOINED_KINDS for kernel in plan.kernels)
 
 
 def _workspace_bytes(profile: Profile, graph: Graph, kernel: Kernel, threads: int, loops: Loops) -> int:
@@ -164,12 +181,17 @@ class _Compiler:
         self.jobs: list[str] = []
         self.functions: list[Function] = []
         self.names: dict[object, str] = {}
+        self.joined = _is_joined(graph, plan)
         self.checked = frozenset(plan.output_buffers[name] for name in graph.checked)
 
     def build(self) -> str:
         kernels = [kernel for kernel in self.plan.kernels if must_run(kernel)]
         calls = [self._call(kernel) for kernel in kernels]
+        if self.joined:
+            for function in self.functions:
+                function.attributes = f"nounwind alwaysinline {_NO_LIBRARY}"
         run, data = self._run(calls), self._init()
+        run.attributes += f" {_NO_LIBRARY}" if self.joined else ""
         texts = [function.text() for function in (*self.functions, run)]
         head = declarations(WIDTHS) + environment_declarations(self.profile)
         entries = [guarded_entry(RUN_EXPORT, STEPS, ENVIRONMENT_CHANGED, self.profile)]

@@ -31,7 +31,7 @@ class Function:
         self.params = tuple(params)
         self.result = result
         self.export = export
-        self.inline = inline
+        self.attributes = "nounwind" if inline else "nounwind noinline"
         self.lines: list[str] = []
         self.block = "entry"
         self._count = 0
@@ -70,9 +70,8 @@ class Function:
     def text(self) -> str:
         """Return the whole definition."""
         linkage = "" if self.export else "internal "
-        attributes = "nounwind" if self.inline else "nounwind noinline"
         params = ", ".join(f"{kind} {name}" for kind, name in self.params)
-        head = f"define {linkage}{self.result} @{self.name}({params}) {attributes} {{"
+        head = f"define {linkage}{self.result} @{self.name}({params}) {self.attributes} {{"
         end = ["  ret void"] if self.result == "void" else []
         return "\n".join([head, "entry:", *self._allocations, *self.lines, *end, "}", ""])
 
