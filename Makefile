@@ -23,6 +23,7 @@ $(STAMP): lock.txt pyproject.toml tools/make_venv.sh
 	@sh tools/make_venv.sh $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r lock.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q src
 	@touch $(STAMP)
 
 demo: $(STAMP) ## Four validators and a liar train a digits classifier on this machine
@@ -86,6 +87,7 @@ $(RIVALS)/.installed: lock.txt bench/rivals.txt pyproject.toml tools/make_venv.s
 	@$(RIVALS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r lock.txt
 	@$(RIVALS)/bin/python -m pip install --quiet --disable-pip-version-check -r bench/rivals.txt
 	@$(RIVALS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(RIVALS)/bin/python -m compileall -q src
 	@touch $@
 
 lock: $(STAMP) ## Resolve the dependencies anew and write lock.txt (needs uv on the PATH)

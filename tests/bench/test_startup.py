@@ -18,3 +18,11 @@ def test_a_process_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(startup, "PREDICT", "raise SystemExit('no wasmtime')")
     with pytest.raises(ResourceError, match="no wasmtime"):
         measure_startup(1)
+
+
+@pytest.mark.process
+def test_bytecode_is_there_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import os, sys; from synaptic_mesh.base import errors; sys.exit(not os.path.exists(errors.__cached__))"
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setattr(startup, "PREDICT", code)
+    assert measure_startup(1).first_prediction_ms > 0
