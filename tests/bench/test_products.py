@@ -7,7 +7,14 @@ from synaptic_mesh.bench.cases import CASES, THREADED
 from synaptic_mesh.bench.engine_suite import Settings, judge, measure_case
 from synaptic_mesh.bench.ours import Ours
 from synaptic_mesh.bench.peaks import Peaks
-from synaptic_mesh.bench.products import PEAK_OR_NUMPY, ceiling, our_time, product_operations, rival_time
+from synaptic_mesh.bench.products import (
+    PEAK_OR_NUMPY,
+    ceiling,
+    least_operations,
+    our_time,
+    product_operations,
+    rival_time,
+)
 from synaptic_mesh.bench.record import Bar, Peak, Result
 from synaptic_mesh.bench.rival_numpy import Entry as Numpy
 from synaptic_mesh.workers.wasm_runtime import WasmBackend
@@ -59,7 +66,7 @@ def test_a_bar_that_the_ceiling_forbids_fails_and_says_why() -> None:
     impossible = found["wasm", "numpy"]
     assert not impossible.passed
     assert "40.0 GFLOP/s" in impossible.ceiling
-    assert "50000.0 us, 4.17 times" in impossible.ceiling
+    assert "50000 us, 4.17 times" in impossible.ceiling
     possible = bars(msgspec.structs.replace(RESULT, ours_us=23_000.0), WASM)["wasm", "native"]
     assert (possible.passed, possible.ceiling) == (False, "")
     assert ceiling(RESULT, 1.0, 1.0, Peak(100.0, 128, None)) != ""
@@ -70,6 +77,18 @@ def test_operations_are_known_of_products_only() -> None:
     assert product_operations("gemm 32x784x128, in place") == 2 * 32 * 784 * 128
     assert product_operations("train 784-128-10 batch 32, per call") == 0
     assert {case.name for case in CASES} >= THREADED
+
+
+def test_a_step_has_its_products_and_what_the_semantics_add() -> None:
+    rows, features, hidden, classes = 32, 16, 32, 4
+    products = 2 * rows * (2 * features * hidden + 3 * hidden * classes)
+    relu, mask, exponentials = rows * hidden, rows * hidden, 32 * rows * classes
+    least = least_operations("train 16-32-4 batch 32, in place")
+    assert products + relu + mask + exponentials < least < 1.15 * products
+    assert least_operations("train 16-32-4 batch 32, per call") == 0
+    result = msgspec.structs.replace(RESULT, name="train 16-32-4 batch 32, in place", ours_us=1.2)
+    assert ceiling(result, 7.0, 1 / 8, PEAK) != ""
+    assert ceiling(result, 9.0, 1 / 8, PEAK) == ""
 
 
 def test_a_product_is_measured_in_turn_with_its_ceiling() -> None:

@@ -1,10 +1,12 @@
-"""What is promised of matrix products, and what the ceiling measured in the same run says about it."""
+"""What is promised of matrix products and small steps, and what the ceiling measured in the same run says about it."""
 
 from collections.abc import Mapping
 
 from synaptic_mesh.bench.cases import CASES, Mode
 from synaptic_mesh.bench.record import Peak, Result
 from synaptic_mesh.bench.workload import Kind, Workload
+from synaptic_mesh.engine.ir import Op
+from synaptic_mesh.engine.limits import node_flops
 
 PEAK_OR_NUMPY = "0.90 of peak or 0.95 of numpy"
 """A rival of two: what takes 1/0.90 of the time at the ceiling, or 1/0.95 of numpy's, whichever is longer."""
@@ -12,14 +14,37 @@ PEAK_SHARE_MIN = 0.90
 NUMPY_SHARE_MIN = 0.95
 
 
+_ARITHMETIC = frozenset(
+    {
+        *(Op.MATMUL, Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.MAX, Op.LT, Op.EXP, Op.LOG, Op.REDUCE_SUM, Op.REDUCE_MAX),
+    }
+)
+"""Of the operations of a classifier's step those that no exact code can do without: each takes a lane of one of the
+units that multiply and add. What moves, selects or changes a sign may cost nothing."""
+
+
 def product_operations(name: str) -> int:
     """Return the products and sums of a case that is one matrix product, 0 for another case."""
-    for case in CASES:
-        work = case.work
-        if case.name == name and isinstance(work, Workload) and work.kind is Kind.GEMM and case.mode is Mode.IN_PLACE:
-            n, k, m = work.sizes
-            return 2 * n * k * m
-    return 0
+    work = _in_place(name)
+    if work is None or work.kind is not Kind.GEMM:
+        return 0
+    n, k, m = work.sizes
+    return 2 * n * k * m
+
+
+def least_operations(name: str) -> int:
+    """Return the operations that the semantics ask for in a step of a case in place, whatever the code; 0 for a case
+    that is called. An exponential or logarithm is as many as its definition has."""
+    work = _in_place(name)
+    if work is None:
+        return 0
+    graph = work.graph()
+    return sum(node_flops(graph, node) for node in graph.nodes if node.op in _ARITHMETIC)
+
+
+def _in_place(name: str) -> Workload | None:
+    found = (case.work for case in CASES if case.name == name and case.mode is Mode.IN_PLACE)
+    return next((work for work in found if isinstance(work, Workload)), None)
 
 
 def rival_time(result: Result, rival: str, found: Mapping[tuple[str, str], Result]) -> float | None:
@@ -43,7 +68,7 @@ def our_time(result: Result, is_wall: bool) -> float:
 
 def ceiling(result: Result, time_us: float, ratio_max: float, peak: Peak) -> str:
     """Return why no exact code of this backend could be `ratio_max` times `time_us` on this machine, or ""."""
-    operations = product_operations(result.name)
+    operations = least_operations(result.name)
     rate = {"native": peak.mul_add, "wasm": peak.wasm_mul_add}.get(result.backend)
     if not operations or rate is None or result.threads > 1:
         return ""
@@ -52,5 +77,9 @@ def ceiling(result: Result, time_us: float, ratio_max: float, peak: Peak) -> str
         return ""
     return (
         f"{operations:.3g} operations at the {rate:.1f} GFLOP/s of separate products and sums measured here at "
-        f"{result.vector_bits} bits take {least_us:.1f} us, {least_us / time_us:.2f} times the rival's {time_us:.1f} us"
+        f"{result.vector_bits} bits take {_us(least_us)}, {least_us / time_us:.3g} times the rival's {_us(time_us)}"
     )
+
+
+def _us(value: float) -> str:
+    return f"{value:.3g} us" if value < 100 else f"{value:.0f} us"

@@ -67,7 +67,7 @@ def arena_bytes(graph: Graph) -> int:
 
 def flops(graph: Graph) -> int:
     """Return the arithmetic operations of one execution; moved and selected elements count as one each."""
-    return sum(_node_flops(graph, node) for node in graph.nodes)
+    return sum(node_flops(graph, node) for node in graph.nodes)
 
 
 def executions(graph: Graph) -> int:
@@ -90,7 +90,8 @@ def _field_elements(graph: Graph, node: Node) -> int:
     return conv_field_elements(node, x, w)
 
 
-def _node_flops(graph: Graph, node: Node) -> int:
+def node_flops(graph: Graph, node: Node) -> int:
+    """Return those of one node."""
     operands = [graph.nodes[i] for i in node.inputs]
     match node.op:
         case Op.INPUT | Op.CONSTANT:
