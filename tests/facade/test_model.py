@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from synaptic_mesh.base.errors import LocalError
+from synaptic_mesh.engine.backend import StepInvalid
 from synaptic_mesh.engine.gradient_rules import ClipByGlobalNorm
 from synaptic_mesh.engine.optimizers import SGD, AdamW
 from synaptic_mesh.engine.schedules import cosine
@@ -204,6 +205,46 @@ def test_values_come_and_go_with_their_shapes() -> None:
     }
     model.predict(X)
     model.fit(X, Y, epochs=1)
+
+
+@pytest.mark.parametrize("backend", ["wasm", "reference", "native"])
+def test_answers_are_those_of_the_newest_values(backend: str) -> None:
+    if backend == "native":
+        pytest.importorskip("llvmlite")
+    x, y = X[:40], X[:40, 1]
+    model = Model(sequential(Dense(8, "tanh"), Dense(1)), loss="mse", backend=backend, input_shape=(4,))
+    fresh: list[bytes] = []
+    for step in range(4):
+        first = model.scores(x[:1]).tobytes()
+        others = (model.scores(x[:1]), model.scores(x)[:1], model.prepared()(x[:1]))
+        assert {first} == {other.tobytes() for other in others}
+        assert first not in fresh
+        fresh.append(first)
+        if step % 2:
+            model.set_values({name: value * np.float32(1.5) for name, value in model.parameters.items()})
+        else:
+            model.fit(x, y, epochs=1)
+            model.evaluate(x, y)
+
+
+def test_a_prepared_function_keeps_its_parameters_and_its_form() -> None:
+    x, y = X[:40], X[:40, 1]
+    model = Model(sequential(Dense(8, "relu"), Dense(1)), loss="mse", input_shape=(4,))
+    answer = model.prepared(rows=5)
+    before = model.scores(x[:5])
+    model.fit(x, y, epochs=1)
+    assert answer(x[:5]).tobytes() == before.tobytes() != model.scores(x[:5]).tobytes()
+    assert answer(x[:10][::2]).tobytes() == answer(x[:10][::2].copy()).tobytes()
+    for wrong in (x[:4], x[:5].astype(np.float64), x[0]):
+        with pytest.raises(LocalError, match="input 'x' is float32"):
+            answer(wrong)
+    with pytest.raises(StepInvalid, match="not finite"):
+        answer(np.full((5, 4), np.nan, np.float32))
+    for rows in (0, 1.5, True):
+        with pytest.raises(LocalError, match="at least 1"):
+            model.prepared(rows=rows)  # type: ignore[arg-type]
+    with pytest.raises(LocalError, match="no parameters yet"):
+        Model(sequential(Dense(1))).prepared()
 
 
 def test_a_model_says_what_it_is() -> None:

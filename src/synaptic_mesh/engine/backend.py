@@ -5,7 +5,7 @@ to execute a graph takes a `Backend` as an argument, so cores never import a run
 """
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -94,3 +94,20 @@ def step_by_step(program: Program, feed: Mapping[str, Array]) -> None:
         except StepInvalid as error:
             error.completed = step
             raise
+
+
+def prepared_call(program: Program, inputs: Sequence[str], outputs: Sequence[str]) -> Callable[..., list[Array]]:
+    """Return a function that takes the arrays of `inputs` in this order, runs once and returns copies of `outputs`; the
+    other inputs keep what they hold. It raises what `write`, `run` and `read` raise. A program that has a `function` of
+    its own may do all that without looking names up."""
+    if hasattr(program, "function"):
+        prepare: Callable[[Sequence[str], Sequence[str]], Callable[..., list[Array]]] = program.function
+        return prepare(inputs, outputs)
+
+    def call(*arrays: Array) -> list[Array]:
+        for name, array in zip(inputs, arrays, strict=True):
+            program.write(name, array)
+        program.run()
+        return [program.read(name) for name in outputs]
+
+    return call

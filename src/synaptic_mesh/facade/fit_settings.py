@@ -68,6 +68,13 @@ def check_seed(seed: Any) -> int:
     return int(seed)
 
 
+def check_rows_count(rows: Any) -> int:
+    """Return the number of rows. Raises LocalError unless it is a whole number of at least 1."""
+    if isinstance(rows, bool) or not isinstance(rows, Whole) or rows < 1:
+        raise LocalError(f"rows {rows!r} must be a whole number of at least 1")
+    return int(rows)
+
+
 def check_names(metrics: Any) -> tuple[str, ...]:
     """Return the metrics. Raises LocalError unless they are a list or tuple of names."""
     if isinstance(metrics, str) or not isinstance(metrics, Sequence):

@@ -7,7 +7,7 @@ model.predict(X), model.evaluate(X, y), model.save("iris")
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from synaptic_mesh.facade.fit_settings import (
     check_pair,
     check_path,
     check_row,
+    check_rows_count,
     check_seed,
 )
 from synaptic_mesh.facade.history import History
@@ -221,6 +222,15 @@ class Model:
     def scores(self, X: Data) -> F32:
         """Return what the network gives: logits or values (rows, ...)."""
         return self._forward(X)[0]
+
+    def prepared(self, rows: int = 1) -> Callable[[F32], F32]:
+        """Return a function of exactly `rows` rows that gives their scores, the same bits as `scores`, with the
+        parameters of this moment: for a service that answers request after request. It looks at the array's shape and
+        dtype and at nothing else. The function raises LocalError for an array that is not f32 (rows, ...), and
+        StepInvalid where a score is not finite. One thread at a time. Raises LocalError for a number of rows below 1,
+        and before the first fit without input_shape."""
+        self._shape()
+        return self.session.prepared(check_rows_count(rows))
 
     def evaluate(self, X: Data, y: Data) -> dict[str, float]:
         """Return loss and metrics over all rows, by name."""

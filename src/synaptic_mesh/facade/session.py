@@ -1,15 +1,16 @@
 """A network with its values and its compiled programs: what a Model computes with.
 
 Values (parameters, network state, optimizer state) are named arrays. While training they live in one program; reading
-or changing programs brings them back, so nothing is copied between batches of one size.
+or changing programs brings them back, so nothing is copied between batches of one size. Programs that answer are given
+the values when they have changed, not for each answer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from synaptic_mesh.base.arrays import F32, Array
-from synaptic_mesh.engine.backend import Backend, Program
+from synaptic_mesh.engine.backend import Backend, Program, ProgramLost, prepared_call
 from synaptic_mesh.engine.optimizers import LOSS, Optimizer
 from synaptic_mesh.engine.trace import Spec, f32, spec_of
 from synaptic_mesh.models.graphs import SCORES
@@ -23,6 +24,27 @@ from synaptic_mesh.models.network_graphs import (
     network_step,
 )
 from synaptic_mesh.models.scope import Network
+
+
+class _Answering:
+    """A program that answers for so many rows: `call` takes them and returns `names`."""
+
+    def __init__(self, program: Program, inputs: Sequence[str], values: Mapping[str, Array]) -> None:
+        self.program = program
+        self.names = tuple(program.graph.outputs)
+        self.call = prepared_call(program, inputs, self.names)
+        self.parameters = [name for name in program.graph.inputs if name in values]
+        self.version: int | None = None
+        """Of the values that the program holds."""
+
+    def update(self, values: Mapping[str, Array], version: int) -> None:
+        """Give the program the values of this version, if it has others."""
+        if self.version != version:
+            self.version = None
+            for name in self.parameters:
+                self.program.write(name, values[name])
+            self.version = version
+
 
 FORWARD_ROWS_MAX = 256
 """Rows of one run of a forward program; fewer rows take the next power of two."""
@@ -40,9 +62,11 @@ class Session:
         self.row: tuple[int, ...] = ()
         self.shape: ForwardGraph | None = None
         self._values: dict[str, Array] = {}
+        self._version = 0
+        """Raised whenever `_values` change."""
         self._live: Program | None = None
         self._steps: dict[tuple[int, bool], Program] = {}
-        self._forwards: dict[tuple[int, bool], Program] = {}
+        self._forwards: dict[tuple[int, bool], _Answering] = {}
 
     @property
     def is_begun(self) -> bool:
@@ -54,6 +78,7 @@ class Session:
         shape = network_forward(self.network, self.loss, f32(1, *row))
         self.row, self.shape = row, shape
         self._values = {**initial_values(shape.parameters, self.seed), **shape.state, **(values or {})}
+        self._version += 1
 
     def forget(self) -> None:
         """Return to where no row has been seen."""
@@ -78,6 +103,7 @@ class Session:
         """Replace values by name."""
         self._settle()
         self._values.update(values)
+        self._version += 1
 
     def retune(self, optimizer: Optimizer) -> None:
         """Go on with another optimizer: its state stays where names agree."""
@@ -102,6 +128,15 @@ class Session:
         """Return (scores, reading) of all rows. Raises StepInvalid."""
         found = self._run_forward(x, None)
         return found[SCORES], found[READING]
+
+    def prepared(self, rows: int) -> Callable[[F32], F32]:
+        """Return a function of exactly so many rows with the values of this moment, in a program of its own."""
+        self._settle()
+        graph = network_forward(self.network, self.loss, f32(rows, *self.row), is_read=False).graph
+        program = self.backend.compile(graph)
+        _Answering(program, ["x"], self._values).update(self._values, self._version)
+        call = prepared_call(program, ["x"], [SCORES])
+        return lambda x: call(x)[0]
 
     def judge(self, x: F32, y: Array) -> dict[str, Array]:
         """Return loss and metrics of each row. Raises StepInvalid."""
@@ -136,34 +171,43 @@ class Session:
         """Bring the values out of the program that trains."""
         if self._live is not None:
             self._values.update({name: self._live.read(name) for name in self._live.graph.carried})
+            self._version += 1
             self._live = None
 
     def _run_forward(self, x: F32, y: Array | None) -> dict[str, Array]:
         self._settle()
-        size = min(FORWARD_ROWS_MAX, 1 << (len(x) - 1).bit_length())
-        program = self._forward_program(size, y)
-        for name in program.graph.inputs:
-            if name in self._values:
-                program.write(name, self._values[name])
-        parts: dict[str, list[Array]] = {name: [] for name in program.graph.outputs}
-        for start in range(0, len(x), size):
-            rows = min(size, len(x) - start)
-            program.write("x", _padded(x[start : start + rows], size))
-            if y is not None:
-                program.write("y", _padded(y[start : start + rows], size))
-            program.run()
-            for name, found in parts.items():
-                found.append(program.read(name)[:rows])
-        return {name: np.concatenate(found) for name, found in parts.items()}
+        count = len(x)
+        size = min(FORWARD_ROWS_MAX, 1 << (count - 1).bit_length())
+        answering = self._forwards.get((size, y is not None)) or self._new_answering(size, y)
+        if count == size:
+            return dict(zip(answering.names, self._answer(answering, x, y), strict=True))
+        found = []
+        for start in range(0, count, size):
+            here = slice(start, min(start + size, count))
+            rows = None if y is None else _padded(y[here], size)
+            answers = self._answer(answering, _padded(x[here], size), rows)
+            found.append([answer[: here.stop - start] for answer in answers])
+        return {
+            name: np.concatenate(parts) for name, parts in zip(answering.names, zip(*found, strict=True), strict=True)
+        }
 
-    def _forward_program(self, size: int, y: Array | None) -> Program:
-        key = (size, y is not None)
-        if key not in self._forwards:
-            targets = None if y is None else spec_of(y[:1])
-            wanted = None if targets is None else Spec((size, *targets.shape[1:]), targets.dtype)
-            graph = network_forward(self.network, self.loss, f32(size, *self.row), wanted, metrics=self.metrics).graph
-            self._forwards[key] = self.backend.compile(graph)
-        return self._forwards[key]
+    def _answer(self, answering: _Answering, x: F32, y: Array | None) -> list[Array]:
+        """Return the answers for as many rows as the program takes."""
+        answering.update(self._values, self._version)
+        try:
+            return answering.call(x) if y is None else answering.call(x, y)
+        except ProgramLost:
+            answering.version = None
+            raise
+
+    def _new_answering(self, size: int, y: Array | None) -> _Answering:
+        targets = None if y is None else spec_of(y[:1])
+        wanted = None if targets is None else Spec((size, *targets.shape[1:]), targets.dtype)
+        graph = network_forward(self.network, self.loss, f32(size, *self.row), wanted, metrics=self.metrics).graph
+        inputs = ["x"] if y is None else ["x", "y"]
+        answering = _Answering(self.backend.compile(graph), inputs, self._values)
+        self._forwards[size, y is not None] = answering
+        return answering
 
 
 def _padded(rows: Array, size: int) -> Array:

@@ -77,16 +77,23 @@ def network_step(
 
 
 def network_forward(
-    network: Network, loss: Loss, x: Spec, y: Spec | None = None, *, metrics: Sequence[str] = ()
+    network: Network,
+    loss: Loss,
+    x: Spec,
+    y: Spec | None = None,
+    *,
+    metrics: Sequence[str] = (),
+    is_read: bool = True,
 ) -> ForwardGraph:
-    """Return the graph of answers for x; with targets y instead "loss" and metrics of each row."""
+    """Return the graph of answers for x: scores, and what the loss reads from them if `is_read`; with targets y "loss"
+    and metrics of each row instead of that."""
     builder = Builder()
     scope = Scope(builder)
     scores = _scores(network, scope, builder.input("x", x))
     outputs: dict[str, Tensor] = {SCORES: scores}
-    if y is None:
+    if y is None and is_read:
         outputs[READING] = loss.read(scores)
-    else:
+    if y is not None:
         targets = builder.input("y", y)
         outputs[LOSS] = loss.rows(scores, targets)
         outputs |= {f"{METRIC}{name}": METRICS[name](scores, targets) for name in metrics}
