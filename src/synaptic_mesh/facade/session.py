@@ -65,7 +65,7 @@ class Session:
         self._version = 0
         """Raised whenever `_values` change."""
         self._live: Program | None = None
-        self._steps: dict[tuple[int, bool], Program] = {}
+        self._steps: dict[tuple[int, bool], tuple[Program, Callable[..., list[Array]]]] = {}
         self._forwards: dict[tuple[int, bool], _Answering] = {}
 
     @property
@@ -113,16 +113,10 @@ class Session:
 
     def train(self, x: F32, y: Array, weight: F32 | None) -> dict[str, float]:
         """Take one step on a batch; return its loss and metrics (means over rows). Raises StepInvalid."""
-        program = self._step(x, y, weight)
-        program.write("x", x)
-        program.write("y", y)
-        if weight is not None:
-            program.write("weight", weight)
-        program.run()
-        figures = {LOSS: float(program.read(LOSS))}
-        for name in self.metrics:
-            figures[name] = float(program.read(f"{METRIC}{name}")) / len(x)
-        return figures
+        step = self._step(x, y, weight)
+        loss, *sums = step(x, y) if weight is None else step(x, y, weight)
+        rows = len(x)
+        return {LOSS: float(loss), **{name: float(at) / rows for name, at in zip(self.metrics, sums, strict=True)}}
 
     def forward(self, x: F32) -> tuple[F32, F32]:
         """Return (scores, reading) of all rows. Raises StepInvalid."""
@@ -143,29 +137,36 @@ class Session:
         found = self._run_forward(x, y)
         return {LOSS: found[LOSS], **{name: found[f"{METRIC}{name}"] for name in self.metrics}}
 
-    def _step(self, x: F32, y: Array, weight: F32 | None) -> Program:
+    def _step(self, x: F32, y: Array, weight: F32 | None) -> Callable[..., list[Array]]:
+        """Return what takes a batch and gives loss and metrics, in the program that holds the values."""
         key = (len(x), weight is not None)
-        if key not in self._steps:
-            step = network_step(
-                self.network,
-                self.loss,
-                self.optimizer,
-                Spec(x.shape),
-                spec_of(y),
-                metrics=self.metrics,
-                weighted=weight is not None,
-                seed=self.seed,
-            )
-            self._settle()
-            self._values = {**step.optimizer_state, **self._values}
-            self._steps[key] = self.backend.compile(step.graph)
-        program = self._steps[key]
+        program, call = self._steps.get(key) or self._new_step(key, x, y)
         if program is not self._live:
             self._settle()
             for name in program.graph.carried:
                 program.write(name, self._values[name])
             self._live = program
-        return program
+        return call
+
+    def _new_step(self, key: tuple[int, bool], x: F32, y: Array) -> tuple[Program, Callable[..., list[Array]]]:
+        _, weighted = key
+        step = network_step(
+            self.network,
+            self.loss,
+            self.optimizer,
+            Spec(x.shape),
+            spec_of(y),
+            metrics=self.metrics,
+            weighted=weighted,
+            seed=self.seed,
+        )
+        self._settle()
+        self._values = {**step.optimizer_state, **self._values}
+        program = self.backend.compile(step.graph)
+        inputs = ["x", "y", "weight"] if weighted else ["x", "y"]
+        call = prepared_call(program, inputs, [LOSS, *(f"{METRIC}{name}" for name in self.metrics)])
+        self._steps[key] = program, call
+        return program, call
 
     def _settle(self) -> None:
         """Bring the values out of the program that trains."""
