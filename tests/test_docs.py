@@ -16,7 +16,7 @@ import typer
 
 from synaptic_mesh.bench.ledger_record import SCHEMA_VERSION as LEDGER_VERSION
 from synaptic_mesh.bench.ledger_record import LedgerBar, LedgerMachine, LedgerRecord, LoadResult, MemorySample
-from synaptic_mesh.bench.markdown import performance_table
+from synaptic_mesh.bench.markdown import performance_table, promises_table
 from synaptic_mesh.bench.programs import ProgramCost
 from synaptic_mesh.bench.record import (
     SCHEMA_VERSION,
@@ -44,6 +44,7 @@ PAGES = [
     *sorted((ROOT / "src").rglob("*.md")),
 ]
 BEGIN, END = "<!-- performance table: tools/performance_table.py -->", "<!-- end of the performance table -->"
+PROMISES = ("<!-- promises table: tools/performance_table.py -->", "<!-- end of the promises table -->")
 KEPT = "docs/records/engine.json"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -181,6 +182,9 @@ def test_the_performance_table_says_what_its_record_says() -> None:
     table = README.split(BEGIN, 1)[1].split(END, 1)[0].strip()
     record = ROOT / KEPT
     assert table == (performance_table(from_json(record.read_text()), KEPT) if record.exists() else "")
+    begin, end = PROMISES
+    promises = (ROOT / "docs/benchmarks.md").read_text().split(begin, 1)[1].split(end, 1)[0].strip()
+    assert promises == (promises_table(from_json(record.read_text())) if record.exists() else "")
 
 
 # --- fields

@@ -1,4 +1,4 @@
-"""Writes the performance table of the README from a record, and keeps the record beside the documents.
+"""Writes the tables of the README and of docs/benchmarks.md from a record, and keeps the record beside the documents.
 
     make performance      # runs the suite next to its rivals, then this
 
@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 
 from synaptic_mesh.base.errors import LocalError
-from synaptic_mesh.bench.markdown import performance_table
+from synaptic_mesh.bench.markdown import performance_table, promises_table
 from synaptic_mesh.bench.record import from_json
 
 BEGIN, END = "<!-- performance table: tools/performance_table.py -->", "<!-- end of the performance table -->"
+PROMISES, PROMISES_END = "<!-- promises table: tools/performance_table.py -->", "<!-- end of the promises table -->"
 KEPT = "docs/records/engine.json"
+BENCHMARKS = "docs/benchmarks.md"
 
 
 def main() -> None:
@@ -30,15 +32,27 @@ def main() -> None:
         sys.exit(f"{options.record} is no record: {error}")
     if record.void:
         sys.exit(f"{options.record} is void: the calibration loop spread by {record.calibration.spread:.1%}")
-    page = options.readme.read_text()
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        sys.exit(f"{options.readme} has no lines {BEGIN!r} and {END!r}: put them where the table belongs")
+    benchmarks = options.readme.parent / BENCHMARKS
+    pages = {
+        options.readme: replaced(options.readme, BEGIN, END, performance_table(record, KEPT)),
+        benchmarks: replaced(benchmarks, PROMISES, PROMISES_END, promises_table(record)),
+    }
     kept = options.readme.parent / KEPT
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_text(text if text.endswith("\n") else text + "\n")
-    options.readme.write_text(f"{head}{begin}\n\n{performance_table(record, KEPT)}\n\n{end}{tail}")
+    for path, page in pages.items():
+        path.write_text(page)
+
+
+def replaced(path: Path, begin: str, end: str, table: str) -> str:
+    """Return the page with another table between its two lines."""
+    if not path.exists():
+        sys.exit(f"{path} does not exist: the page that gets a table has to be there")
+    head, found_begin, rest = path.read_text().partition(begin)
+    _, found_end, tail = rest.partition(end)
+    if not found_begin or not found_end:
+        sys.exit(f"{path} has no lines {begin!r} and {end!r}: put them where the table belongs")
+    return f"{head}{begin}\n\n{table}\n\n{end}{tail}"
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from synaptic_mesh.bench.markdown import performance_table
-from synaptic_mesh.bench.record import BenchRecord, Calibration, Machine, Peak, Result
+from synaptic_mesh.bench.markdown import performance_table, promises_table
+from synaptic_mesh.bench.record import Bar, BenchRecord, Calibration, Limit, Machine, Peak, Result
 
 WASM = Result("gemm 64, per call", 20.0, {"numpy": 5.0}, "wasm", 1, True, "ab", 128, 1, 15, {}, {}, {})
 NATIVE = msgspec.structs.replace(WASM, ours_us=4.125, backend="native", rivals={"numpy": 5.0, "jax": 1234.5})
@@ -47,3 +47,24 @@ def test_who_did_not_take_part_has_no_column_or_a_dash() -> None:
     text = performance_table(alone, "r.json")
     assert "torch" not in text
     assert "| gemm 64, per call | - | 20.0 | 5.00 | - |" in text
+
+
+def test_promises_say_what_holds_and_why_one_cannot() -> None:
+    bars = [
+        Bar("gemm 64, in place", "native", "numpy", 1.25, 1.0, False, "the reason"),
+        Bar("train, per call", "wasm", "jax", 0.5, 0.8, True, ""),
+    ]
+    limits = [Limit("import of the package", 20.44, 150.0, "ms", True)]
+    text = promises_table(msgspec.structs.replace(RECORD, bars=bars, limits=limits))
+    assert text.splitlines() == [
+        "| promise | measured | asked |  |",
+        "| --- | --: | --: | --- |",
+        "| gemm 64, in place: native next to numpy | 0.80x | 1.00x | does not hold |",
+        "| train, per call: wasm next to jax | 2.00x | 1.25x | holds |",
+        "| import of the package | 20.4 ms | 150 ms | holds |",
+        "",
+        "Out of reach of any exact code on this processor:",
+        "",
+        "- gemm 64, in place: native next to numpy, 1.00x: the reason.",
+    ]
+    assert "Out of reach" not in promises_table(msgspec.structs.replace(RECORD, bars=bars[1:], limits=limits))

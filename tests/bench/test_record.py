@@ -114,10 +114,19 @@ def test_the_table_of_the_readme_is_written_from_what_output_writes(tmp_path: Pa
     root = Path(__file__).parents[2]
     readme, kept = tmp_path / "README.md", tmp_path / "docs/records/engine.json"
     readme.write_text((root / "README.md").read_text())
+    benchmarks = tmp_path / "docs/benchmarks.md"
+    benchmarks.parent.mkdir()
+    benchmarks.write_text((root / "docs/benchmarks.md").read_text())
     record = from_json((root / "docs/records/engine.json").read_text())
-    changed = msgspec.structs.replace(record, commit="c0ffee" + record.commit[6:])
+    slower = [msgspec.structs.replace(record.bars[0], ratio=8.0, passed=False), *record.bars[1:]]
+    changed = msgspec.structs.replace(record, commit="c0ffee" + record.commit[6:], bars=slower)
     write_record(changed, tmp_path / "engine.json")
     tool = [sys.executable, str(root / "tools/performance_table.py"), str(tmp_path / "engine.json")]
     subprocess.run([*tool, "--readme", str(readme)], check=True)
     assert from_json(kept.read_text()) == changed
     assert "c0ffee" in readme.read_text()
+    assert "| 0.12x | 1.00x | does not hold |" in benchmarks.read_text()
+    benchmarks.write_text("no table")
+    done = subprocess.run([*tool, "--readme", str(readme)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "benchmarks.md has no lines" in done.stderr

@@ -39,6 +39,27 @@ def performance_table(record: BenchRecord, link: str) -> str:
     )
 
 
+def promises_table(record: BenchRecord) -> str:
+    """Return Markdown: a line for each thing that the suite promises, with what was measured and what was asked; then
+    those that this machine forbids, with the reason."""
+    rows, reasons = [], []
+    for bar in record.bars:
+        what = f"{bar.name}: {bar.backend} next to {bar.rival}"
+        rows.append([what, f"{1 / bar.ratio:.2f}x", f"{1 / bar.ratio_max:.2f}x", _holds(bar.passed)])
+        if bar.ceiling:
+            reasons.append(f"- {what}, {1 / bar.ratio_max:.2f}x: {bar.ceiling}.")
+    for limit in record.limits:
+        figures = (f"{value:.3g} {limit.unit}" for value in (limit.value, limit.limit))
+        rows.append([limit.name, *figures, _holds(limit.passed)])
+    head = [_row(["promise", "measured", "asked", ""]), _row(["---", "--:", "--:", "---"])]
+    why = ["", "Out of reach of any exact code on this processor:", "", *reasons] if reasons else []
+    return "\n".join([*head, *map(_row, rows), *why])
+
+
+def _holds(passed: bool) -> str:
+    return "holds" if passed else "does not hold"
+
+
 def _lines(results: Sequence[Result]) -> list[Line]:
     """Our backends' results of one case side by side. A rival's time is that of the first of them: all ran in turn."""
     lines: dict[str, dict[str, float]] = {}
