@@ -4,14 +4,17 @@ import copy
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from synaptic_mesh.base.errors import LocalError
-from synaptic_mesh.engine.backend import StepInvalid
+from synaptic_mesh.engine.backend import ProgramLost, StepInvalid
 from synaptic_mesh.engine.gradient_rules import ClipByGlobalNorm
+from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.optimizers import SGD, AdamW
+from synaptic_mesh.engine.reference import ReferenceBackend
 from synaptic_mesh.engine.schedules import cosine
 from synaptic_mesh.engine.trace import Tensor
 from synaptic_mesh.facade.batches import row_order
@@ -245,6 +248,70 @@ def test_a_prepared_function_keeps_its_parameters_and_its_form() -> None:
             model.prepared(rows=rows)  # type: ignore[arg-type]
     with pytest.raises(LocalError, match="no parameters yet"):
         Model(sequential(Dense(1))).prepared()
+
+
+def test_after_a_refused_step_every_backend_has_the_same_values() -> None:
+    pytest.importorskip("llvmlite")
+
+    def after(backend: str) -> list[bytes]:
+        model = Model(sequential(Dense(3)), loss="mse", optimizer=SGD(0.1), backend=backend, input_shape=(4,))
+        targets = X[:, :3].copy()
+        model.fit(X, targets, epochs=1, batch_size=30, shuffle=False)
+        targets[70] = 3e38
+        with pytest.raises(LocalError, match="batch 3"):
+            model.fit(X, targets, epochs=1, batch_size=30, shuffle=False)
+        found = [model.scores(X).tobytes()]
+        model.fit(X, X[:, :3], epochs=1)
+        return [*found, model.scores(X).tobytes()]
+
+    assert after("reference") == after("wasm") == after("native")
+
+
+class Losing(ReferenceBackend):
+    """Programs that are gone, with the values of their inputs, at the run after `lose`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.programs: list[Any] = []
+
+    def lose(self) -> None:
+        for program in self.programs:
+            program.is_lost = True
+
+    def compile(self, graph: Graph) -> Any:
+        program: Any = super().compile(graph)
+        run, program.is_lost = program.run, False
+
+        def run_or_lose() -> None:
+            if program.is_lost:
+                program.is_lost = False
+                for name, index in graph.inputs.items():
+                    node = graph.nodes[index]
+                    program.write(name, np.zeros(node.shape, np.float32 if name != "y" else np.int32))
+                raise ProgramLost("gone")
+            run()
+
+        program.run = run_or_lose
+        self.programs.append(program)
+        return program
+
+
+def test_a_lost_program_takes_no_values_with_it() -> None:
+    backend = Losing()
+    model = Model(sequential(Dense(3)), optimizer=SGD(0.1), backend=backend)
+    model.fit(X, Y, epochs=1)
+    answer, expected = model.prepared(), model.scores(X[:1])
+    values = model.get_values()
+    for ask in (lambda: answer(X[:1]), lambda: model.scores(X[:1]), lambda: model.fit(X, Y, epochs=1)):
+        backend.lose()
+        with pytest.raises(ProgramLost):
+            ask()
+        for program in backend.programs:
+            program.is_lost = False
+        assert answer(X[:1]).tobytes() == model.scores(X[:1]).tobytes() == expected.tobytes()
+    assert {name: value.tobytes() for name, value in model.get_values().items()} == {
+        name: value.tobytes() for name, value in values.items()
+    }
 
 
 def test_a_model_says_what_it_is() -> None:

@@ -224,11 +224,11 @@ class Model:
         return self._forward(X)[0]
 
     def prepared(self, rows: int = 1) -> Callable[[F32], F32]:
-        """Return a function of exactly `rows` rows that gives their scores, the same bits as `scores`, with the
-        parameters of this moment: for a service that answers request after request. It looks at the array's shape and
-        dtype and at nothing else. The function raises LocalError for an array that is not f32 (rows, ...), and
-        StepInvalid where a score is not finite. One thread at a time. Raises LocalError for a number of rows below 1,
-        and before the first fit without input_shape."""
+        """Return a function of exactly `rows` rows that gives their scores with the parameters of this moment: for a
+        service that answers request after request. The bits are those of `scores` where the network answers each row
+        by itself, as all layers do. It looks at the array's shape and dtype and at nothing else. The function raises
+        LocalError for an array that is not f32 (rows, ...), and StepInvalid where a score is not finite. One thread at
+        a time. Raises LocalError for a number of rows below 1, and before the first fit without input_shape."""
         self._shape()
         return self.session.prepared(check_rows_count(rows))
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from synaptic_mesh.base.arrays import F32, Array
-from synaptic_mesh.engine.backend import Backend, Program, ProgramLost, prepared_call
+from synaptic_mesh.engine.backend import Backend, Program, ProgramLost, StepInvalid, prepared_call
 from synaptic_mesh.engine.optimizers import LOSS, Optimizer
 from synaptic_mesh.engine.trace import Spec, f32, spec_of
 from synaptic_mesh.models.graphs import SCORES
@@ -112,9 +112,14 @@ class Session:
         self._steps.clear()
 
     def train(self, x: F32, y: Array, weight: F32 | None) -> dict[str, float]:
-        """Take one step on a batch; return its loss and metrics (means over rows). Raises StepInvalid."""
+        """Take one step on a batch; return its loss and metrics (means over rows). Raises StepInvalid; the values are
+        then those of the last time that anybody asked for them or for an answer, on every backend."""
         step = self._step(x, y, weight)
-        loss, *sums = step(x, y) if weight is None else step(x, y, weight)
+        try:
+            loss, *sums = step(x, y) if weight is None else step(x, y, weight)
+        except (StepInvalid, ProgramLost):
+            self._live = None  # what it holds now is nobody's; the values that were read from it last are
+            raise
         rows = len(x)
         return {LOSS: float(loss), **{name: float(at) / rows for name, at in zip(self.metrics, sums, strict=True)}}
 
@@ -127,10 +132,20 @@ class Session:
         """Return a function of exactly so many rows with the values of this moment, in a program of its own."""
         self._settle()
         graph = network_forward(self.network, self.loss, f32(rows, *self.row), is_read=False).graph
-        program = self.backend.compile(graph)
-        _Answering(program, ["x"], self._values).update(self._values, self._version)
-        call = prepared_call(program, ["x"], [SCORES])
-        return lambda x: call(x)[0]
+        answering = _Answering(self.backend.compile(graph), ["x"], self._values)
+        values = {name: self._values[name].copy() for name in answering.parameters}
+        answering.update(values, 0)
+        call = answering.call
+
+        def answer(x: F32) -> F32:
+            try:
+                return call(x)[0]
+            except ProgramLost:
+                answering.version = None
+                answering.update(values, 0)
+                raise
+
+        return answer
 
     def judge(self, x: F32, y: Array) -> dict[str, Array]:
         """Return loss and metrics of each row. Raises StepInvalid."""
