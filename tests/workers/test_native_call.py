@@ -1,6 +1,10 @@
 """A prepared call as a builtin: the bits and refusals of the ordinary way, whatever it is handed."""
 
+import copy
 import gc
+import inspect
+import pickle
+import pydoc
 import sys
 import weakref
 from collections.abc import Callable, Iterator
@@ -138,6 +142,20 @@ def test_results_are_copies(program: NativeProgram) -> None:
     first[0][:] = 0
     assert not same(first, second)
     assert all(array.flags.owndata and array.flags.writeable for array in (*first, *second))
+
+
+def test_tools_may_look_at_a_builtin(program: NativeProgram) -> None:
+    call: Any = program.function(list(program.graph.inputs), ["total"])
+    assert inspect.getmodule(call) is native_call
+    assert "Write arrays" in pydoc.render_doc(call)
+    with pytest.raises(TypeError, match="takes no keyword arguments") as caught:
+        call(matrix=1)
+    assert len(str(caught.value)) < 200
+    assert copy.deepcopy(call) is call
+    with pytest.raises(LocalError, match="cannot be copied or stored"):
+        pickle.dumps(call)
+    with pytest.raises(ValueError, match="read-only"):
+        call.__self__[0] = 0
 
 
 def test_a_function_keeps_its_program_and_nothing_keeps_it(backend: NativeBackend) -> None:

@@ -7,7 +7,7 @@ from synaptic_mesh.engine.ir import DType, Shape
 
 WASM_EMITTER_VERSION = 15
 """Raised whenever the same graph would give another WebAssembly module; part of every cache key."""
-NATIVE_EMITTER_VERSION = 19
+NATIVE_EMITTER_VERSION = 20
 """Raised whenever the same graph would give another LLVM text; part of every cache key."""
 PAGE_BYTES = 1 << 16
 """Of a module's memory."""
@@ -22,6 +22,8 @@ ASSIST_EXPORT = "assist"
 """assist(arena) of an object, assist(slot) of a module, where threads share kernels: a helper's part of a run."""
 WORD_OFFSET = 16
 """Where in the memory the word lies by which threads share kernels. Before a run with helpers it must be zero."""
+WORD_CLOSED = -1
+"""What that word of an object holds after the last step: helpers go home."""
 INSIDE_OFFSET = WORD_OFFSET + 16
 """Where in an object's memory the word lies that has a bit for each helper inside its code."""
 NOT_FINITE = 1

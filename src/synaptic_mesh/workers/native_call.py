@@ -17,13 +17,14 @@ import sysconfig
 import threading
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import llvmlite.binding as llvm
 import numpy as np
 import numpy.typing as npt
 
 from synaptic_mesh.base.arrays import Array
+from synaptic_mesh.base.errors import LocalError
 
 RANK_MAX = 8
 _FUNCTIONS = (
@@ -248,10 +249,20 @@ def fast_call(
     for place in places:
         lengths = (*place.shape, *[0] * (RANK_MAX - place.ndim))
         words += [place.ctypes.data, place.nbytes, id(place.dtype), place.ndim, *lengths]
-    table = np.array([*words, *map(id, copies)], np.uint64)
-    kept = (ordinary, gate, copies)  # what the table knows by address lives as long as the builtin
-    call: Callable[..., list[Array]] = _new_function()(ctypes.addressof(_definition(machine)), table, kept)
+    table = np.array([*words, *map(id, copies)], np.uint64).view(_Table)
+    table.kept = (ordinary, gate, copies)
+    table.flags.writeable = False
+    call: Callable[..., list[Array]] = _new_function()(ctypes.addressof(_definition(machine)), table, __name__)
     return call
+
+
+class _Table(np.ndarray[tuple[int], np.dtype[np.uint64]]):
+    """What a builtin expects. `kept`: what it knows by address, which lives as long as it does."""
+
+    kept: object = None
+
+    def __reduce__(self) -> NoReturn:
+        raise LocalError("a prepared call cannot be copied or stored: it belongs to a program of this process")
 
 
 @cache

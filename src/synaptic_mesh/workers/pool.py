@@ -28,12 +28,22 @@ import numpy.typing as npt
 
 from synaptic_mesh.base.arrays import Array
 from synaptic_mesh.base.errors import LocalError
-from synaptic_mesh.engine.abi import ENVIRONMENT_CHANGED, HELPER_IDLE, HELPERS_INSIDE, INSIDE_OFFSET, WORD_OFFSET
+from synaptic_mesh.engine.abi import (
+    ENVIRONMENT_CHANGED,
+    HELPER_IDLE,
+    HELPERS_INSIDE,
+    INSIDE_OFFSET,
+    WORD_CLOSED,
+    WORD_OFFSET,
+)
 
 Helper = Callable[[int], bool]
 """helper(slot): help; True to be called again soon, False when there is nothing left to do."""
 NAP_S = 50e-6
 """How long a helper that found nothing to do rests before it looks again."""
+LOOKS_EVERY = 64
+"""After so many times a helper's processors are chosen anew though its caller is where it was: it may be free to use
+others by then."""
 THREADS_MAX = 64
 HELPERS_MAX = THREADS_MAX - 1
 
@@ -71,7 +81,12 @@ class WorkerPool:
             if self._count == HELPERS_MAX:
                 return None
             self._count += 1
-        return _Thread(self._give_back)
+        try:
+            return _Thread(self._give_back)
+        except RuntimeError:  # the system gives no more threads: then there is one helper less
+            with self._lock:
+                self._count -= 1
+            return None
 
     def _give_back(self, thread: "_Thread") -> None:
         with self._lock:
@@ -134,6 +149,7 @@ class _Thread:
         self._give_back = give_back
         self._work: Callable[[], object] | None = None
         self._left_alone: int | None = None
+        self._count = 0
         self._wake = threading.Lock()
         self._wake.acquire()
         self._thread = threading.Thread(target=self._serve, name="synaptic-helper", daemon=True)
@@ -141,7 +157,9 @@ class _Thread:
 
     def give(self, work: Callable[[], object]) -> None:
         here = _getcpu() if _getcpu is not None else None
-        if here != self._left_alone and self._thread.native_id is not None:
+        self._count += 1
+        is_due = here != self._left_alone or self._count % LOOKS_EVERY == 0
+        if here is not None and is_due and self._thread.native_id is not None:
             with contextlib.suppress(OSError):  # it is advice; a processor may just have been taken away
                 os.sched_setaffinity(self._thread.native_id, other_processors(here))
             self._left_alone = here
@@ -197,12 +215,21 @@ class HelpedRun:
         self._inside = memory[INSIDE_OFFSET : INSIDE_OFFSET + 8].view(np.uint64)
         self._status = memory[:4].view(np.uint32)
         self._helpers = helpers
+        self._pool = shared_pool()
 
     def __call__(self, steps: int) -> int:
         """Run, and return the flags of everyone who worked on it."""
-        self._word[0] = 0
-        shared_pool().wake(self._help, self._helpers)
-        flags = self._run(steps)
+        pool = shared_pool()
+        if pool is not self._pool:  # in a child of a fork: who was inside is not here
+            self._inside[0], self._pool = 0, pool
+        flags: int | None = None
+        try:
+            self._word[0] = 0
+            pool.wake(self._help, self._helpers)
+            flags = self._run(steps)
+        finally:
+            if flags is None:  # it did not come to its end, or not begin
+                self._word[0] = WORD_CLOSED % (1 << 64)
         if flags & HELPERS_INSIDE:
             while self._inside[0]:
                 time.sleep(NAP_S)

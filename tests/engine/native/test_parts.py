@@ -1,5 +1,8 @@
 """Products that threads share: the same bits whoever takes which part, with helpers that come, come late, or do not."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -11,15 +14,16 @@ from random_graphs import differences
 from synaptic_mesh.base.arrays import F32
 from synaptic_mesh.bench.engine_suite import classifier_step, step_data
 from synaptic_mesh.engine import fusion
-from synaptic_mesh.engine.abi import HELPER_IDLE, HELPERS_INSIDE, INSIDE_OFFSET
+from synaptic_mesh.engine.abi import HELPER_IDLE, HELPERS_INSIDE, INSIDE_OFFSET, WORD_CLOSED
 from synaptic_mesh.engine.composites import relu
 from synaptic_mesh.engine.executors.contraction import multiply_ascending
 from synaptic_mesh.engine.golden import check_backend
 from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.native import compiler, gemm
-from synaptic_mesh.engine.native.parts import CLOSED, job_word
+from synaptic_mesh.engine.native.parts import job_word
 from synaptic_mesh.engine.native.profile import AVX2, AVX512
 from synaptic_mesh.engine.trace import f32, trace
+from synaptic_mesh.workers import pool
 from synaptic_mesh.workers.native_runtime import NativeBackend, NativeProgram
 from synaptic_mesh.workers.pool import HelpedRun, word_view
 
@@ -89,7 +93,7 @@ def test_a_helper_can_do_all_of_it_in_its_own_workspace_and_environment() -> Non
         assert word[0] == job_word(0, parts) + parts
         program._has_run = True
         assert program.read("output").tobytes() == expected()
-        word[0] = np.uint64(CLOSED % (1 << 64))
+        word[0] = np.uint64(WORD_CLOSED % (1 << 64))
         assert program._code.assist(program._address) == 0
 
 
@@ -134,6 +138,71 @@ def test_a_run_does_not_end_before_its_helpers() -> None:
         program.run()
         assert left == [True]
         assert program.read("output").tobytes() == expected()
+
+
+@pytest.mark.usefixtures("fused_products_are_shared")
+def test_no_part_undoes_a_flag_that_another_has_raised() -> None:
+    graph = trace(lambda x, w, b: x @ w + b, {"x": f32(64, 9), "w": f32(9, 8), "b": f32(8)}, checked=("output",))
+    text = compiler.compile_native(graph, AVX2, 2).text
+    (kernel,) = (part for part in text.split("define ") if part.startswith("internal void @fused_"))
+    assert "atomicrmw or ptr %arena, i32 1 " in kernel
+    assert "store i32" not in kernel
+
+
+class Interrupted(BaseException):
+    pass
+
+
+@pytest.mark.usefixtures("everything_is_shared")
+def test_a_run_that_did_not_come_to_its_end_sends_helpers_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: int) -> int:
+        raise Interrupted
+
+    with prepared(2) as program:
+        with monkeypatch.context() as context:
+            context.setattr(program._execute, "_run", interrupt)
+            with pytest.raises(Interrupted):
+                program.run()
+        assert word_view(program._memory)[0] == WORD_CLOSED % (1 << 64)
+        program.run()
+        assert program.read("output").tobytes() == expected()
+
+
+@pytest.mark.usefixtures("everything_is_shared")
+def test_a_system_without_threads_to_spare_computes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(pool, "_pool", pool.WorkerPool())
+    with prepared(3) as program:
+        program.run()
+        assert program.read("output").tobytes() == expected()
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_child_of_a_fork_does_not_wait_for_helpers_of_its_parent() -> None:
+    script = """
+import os, signal
+import numpy as np
+from synaptic_mesh.engine.abi import INSIDE_OFFSET
+from synaptic_mesh.engine.native import compiler
+from synaptic_mesh.engine.trace import f32, trace
+from synaptic_mesh.workers.native_runtime import NativeBackend
+compiler.SHARED_PRODUCT_MIN = 1
+program = NativeBackend(threads=2).compile(trace(lambda a: a @ a, {"a": f32(500, 500)}))
+program.write("a", np.eye(500, dtype=np.float32))
+inside = program._memory[INSIDE_OFFSET : INSIDE_OFFSET + 8].view(np.uint64)
+inside[0] = 1
+child = os.fork()
+if not child:
+    signal.alarm(60)
+    program.run()
+    os._exit(0 if program.read("output").trace() == 500 else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
 
 
 @pytest.mark.usefixtures("everything_is_shared")

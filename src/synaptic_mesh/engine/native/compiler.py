@@ -49,6 +49,7 @@ PARTS_PER_THREAD = 4
 JOINED_KERNELS_MAX = 16
 """Kernels of a small graph whose functions LLVM may join and optimise as one: it takes as long as all the rest."""
 _JOINED_KINDS = frozenset({KernelKind.FUSED, KernelKind.ROWS, KernelKind.REDUCE_SUM, KernelKind.REDUCE_MAX})
+_JOINED = "nounwind alwaysinline"
 _NO_LIBRARY = '"no-builtins"'
 """Keeps LLVM from making a call of the C library from a loop that copies or fills."""
 
@@ -187,11 +188,11 @@ class _Compiler:
     def build(self) -> str:
         kernels = [kernel for kernel in self.plan.kernels if must_run(kernel)]
         calls = [self._call(kernel) for kernel in kernels]
-        if self.joined:
-            for function in self.functions:
-                function.attributes = f"nounwind alwaysinline {_NO_LIBRARY}"
         run, data = self._run(calls), self._init()
-        run.attributes += f" {_NO_LIBRARY}" if self.joined else ""
+        if self.joined:
+            for function in (*self.functions, run):
+                is_entry = function.export or function is run
+                function.attributes = f"{function.attributes if is_entry else _JOINED} {_NO_LIBRARY}"
         texts = [function.text() for function in (*self.functions, run)]
         head = declarations(WIDTHS) + environment_declarations(self.profile)
         entries = [guarded_entry(RUN_EXPORT, STEPS, ENVIRONMENT_CHANGED, self.profile)]

@@ -25,6 +25,7 @@ from synaptic_mesh.engine.abi import (
     HELPER_IDLE,
     HELPERS_INSIDE,
     INSIDE_OFFSET,
+    WORD_CLOSED,
     WORD_OFFSET,
 )
 from synaptic_mesh.engine.native.environment import guarded_entry
@@ -33,8 +34,6 @@ from synaptic_mesh.engine.native.profile import NEON, Profile
 DONE_OFFSET = WORD_OFFSET + 8
 """Parts of the open job that are finished."""
 PARTS_MAX = (1 << 16) - 1
-CLOSED = -1
-"""The word after the last step: helpers go home."""
 SPINS = 4000
 """Pauses of a helper without work before it goes, some 100 us: longer gaps are for the system to bridge."""
 _ASSIST_BODY, _ASSIST_GUARDED = "assist_body", "assist_guarded"
@@ -132,7 +131,7 @@ _LEAVE_TEXT = f"""define internal i32 @{_LEAVE}(ptr %arena) nounwind noinline {{
 entry:
   %word = getelementptr i8, ptr %arena, i64 {WORD_OFFSET}
   %inside = getelementptr i8, ptr %arena, i64 {INSIDE_OFFSET}
-  store atomic i64 {CLOSED}, ptr %word seq_cst, align 8
+  store atomic i64 {WORD_CLOSED}, ptr %word seq_cst, align 8
   br label %look
 look:
   %count = phi i64 [ 0, %entry ], [ %next, %again ]
@@ -160,7 +159,7 @@ look:
   %count = phi i64 [ 0, %entry ], [ %next, %again ]
   %worked = call i1 @take(ptr %arena, i64 %slot)
   %now = load atomic i64, ptr %word acquire, align 8
-  %over = icmp eq i64 %now, {CLOSED}
+  %over = icmp eq i64 %now, {WORD_CLOSED}
   br i1 %over, label %home, label %idle
 idle:
   %more = add i64 %count, 1

@@ -222,13 +222,13 @@ class LlvmBuilder:
         signs = f.value(f"icmp slt <{lanes} x i32> {self._name(INT, lanes, state)}, zeroinitializer")
         bits = f.value(f"bitcast <{lanes} x i1> {signs} to i{lanes}")
         some = f.value(f"icmp ne i{lanes} {bits}, 0")
-        raise_flag(f, self.flags, f.value(f"select i1 {some}, i32 {bit}, i32 0"))
+        f.branch(some, lambda: self.raise_flag(bit))
 
 
 def raise_flag(f: Function, flags: str, bit: str) -> None:
-    """Or `bit` into the flags word at address `flags`."""
-    before = f.load("i32", flags)
-    f.store("i32", f.value(f"or i32 {before}, {bit}"), flags)
+    """Or `bit` into the flags word at address `flags`. Threads that share a kernel may do so at once, and none may undo
+    what another has raised."""
+    f.value(f"atomicrmw or ptr {flags}, i32 {bit} monotonic, align 4")
 
 
 def _memory(kind: str) -> str:
