@@ -7,7 +7,7 @@ from synaptic_mesh.engine.ir import DType, Shape
 
 WASM_EMITTER_VERSION = 15
 """Raised whenever the same graph would give another WebAssembly module; part of every cache key."""
-NATIVE_EMITTER_VERSION = 20
+NATIVE_EMITTER_VERSION = 21
 """Raised whenever the same graph would give another LLVM text; part of every cache key."""
 PAGE_BYTES = 1 << 16
 """Of a module's memory."""

@@ -200,6 +200,9 @@ class _Compiler:
             entries.append(parts_text(self.jobs, self.profile, self.threads - 1))
         return "\n".join([head, *data, *texts, *entries])
 
+    def _builder(self, f: Function) -> LlvmBuilder:
+        return LlvmBuilder(f, self.profile, ARENA, is_shared=self.threads > 1)
+
     def _run(self, calls: list[str]) -> Function:
         f = Function(STEPS, [("ptr", ARENA), ("i64", "%steps")], "i32", inline=False)
         f.store("i32", "0", ARENA)
@@ -213,7 +216,7 @@ class _Compiler:
         bad = f.value(f"icmp ne i32 {f.load('i32', ARENA)}, 0")
         f.line(f"br i1 {bad}, label %stop, label %carry")
         f.start("carry")
-        b = LlvmBuilder(f, self.profile, ARENA)
+        b = self._builder(f)
         for buffer, node in self.plan.copies_last:
             source, target = (f.at(ARENA, self.plan.offsets[at]) for at in (buffer, node))
             b.copy(Value(source, POINTER), Value(target, POINTER), 4 * self.graph.nodes[node].size)
@@ -231,7 +234,7 @@ class _Compiler:
     def _init(self) -> list[str]:
         """Return the constants as data; adds the function that writes them."""
         f = Function(INIT_EXPORT, [("ptr", ARENA)], export=True)
-        b = LlvmBuilder(f, self.profile, ARENA)
+        b = self._builder(f)
         data = []
         for node in self.plan.constants:
             bits = self.graph.nodes[node].attributes.bits
@@ -275,7 +278,7 @@ class _Compiler:
         return self.names[form]
 
     def _emit(self, f: Function, kernel: Kernel, parameters: dict[Spot, Value]) -> None:
-        b = LlvmBuilder(f, self.profile, ARENA)
+        b = self._builder(f)
         if kernel.kind is KernelKind.BATCHED:
             self._emit_batched(b, kernel, parameters)
         elif kernel.kind is KernelKind.SCAN:
@@ -414,7 +417,7 @@ class _Compiler:
             size = self.graph.nodes[buffer].size
             if (form := ("check", size)) not in self.names:
                 check = Function(f"check_{size}", [("ptr", "%at"), ("ptr", ARENA)], inline=False)
-                emit_check(LlvmBuilder(check, self.profile, ARENA), size, Value("%at", POINTER))
+                emit_check(self._builder(check), size, Value("%at", POINTER))
                 self.functions.append(check)
                 self.names[form] = check.name
             f.line(f"call void @{self.names[form]}(ptr {f.at(ARENA, self.plan.offsets[buffer])}, ptr {ARENA})")

@@ -29,12 +29,14 @@ _SINGLE = {POINTER: "ptr", WORD: "i32", INDEX: "i64"}
 
 
 class LlvmBuilder:
-    """`nest.builder.Builder` over one function; `flags` is the address of the step's flags word."""
+    """`nest.builder.Builder` over one function; `flags` is the address of the step's flags word. `is_shared`: other
+    threads may raise flags at the same time."""
 
-    def __init__(self, f: Function, profile: Profile, flags: str) -> None:
+    def __init__(self, f: Function, profile: Profile, flags: str, is_shared: bool) -> None:
         self.f = f
         self.profile = profile
         self.flags = flags
+        self.is_shared = is_shared
         self.schedule = Schedule(profile.lanes, WIDEST, UNROLL, STRAIGHT_MAX, profile.accumulators)
         self._vectors: dict[int, VectorOps] = {}
 
@@ -214,7 +216,7 @@ class LlvmBuilder:
 
     def raise_flag(self, bit: int) -> None:
         """Or the bit into the flags word."""
-        raise_flag(self.f, self.flags, str(bit))
+        self._raise(str(bit))
 
     def raise_if_negative(self, state: Value, bit: int = NOT_FINITE, width: int = 0) -> None:
         """Look at all signs at once."""
@@ -222,13 +224,18 @@ class LlvmBuilder:
         signs = f.value(f"icmp slt <{lanes} x i32> {self._name(INT, lanes, state)}, zeroinitializer")
         bits = f.value(f"bitcast <{lanes} x i1> {signs} to i{lanes}")
         some = f.value(f"icmp ne i{lanes} {bits}, 0")
-        f.branch(some, lambda: self.raise_flag(bit))
+        if self.is_shared:
+            f.branch(some, lambda: self.raise_flag(bit))
+        else:
+            self._raise(f.value(f"select i1 {some}, i32 {bit}, i32 0"))
 
-
-def raise_flag(f: Function, flags: str, bit: str) -> None:
-    """Or `bit` into the flags word at address `flags`. Threads that share a kernel may do so at once, and none may undo
-    what another has raised."""
-    f.value(f"atomicrmw or ptr {flags}, i32 {bit} monotonic, align 4")
+    def _raise(self, bit: str) -> None:
+        """Where threads share a kernel none may undo what another has raised meanwhile."""
+        if self.is_shared:
+            self.f.value(f"atomicrmw or ptr {self.flags}, i32 {bit} monotonic, align 4")
+        else:
+            before = self.f.load("i32", self.flags)
+            self.f.store("i32", self.f.value(f"or i32 {before}, {bit}"), self.flags)
 
 
 def _memory(kind: str) -> str:
