@@ -8,6 +8,7 @@ import threading
 import weakref
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from small_graphs import counter
@@ -15,10 +16,11 @@ from small_graphs import counter
 from synaptic_mesh.base.errors import LocalError, ResourceError
 from synaptic_mesh.engine import golden
 from synaptic_mesh.engine.backend import StepInvalid, Trust
+from synaptic_mesh.engine.ir import Graph
 from synaptic_mesh.engine.serialize import graph_digest
 from synaptic_mesh.engine.trace import f32, gather, i32, trace
 from synaptic_mesh.engine.wasm.compiler import compile_graph
-from synaptic_mesh.workers import wasm_runtime
+from synaptic_mesh.workers import compiling_backend, wasm_runtime
 from synaptic_mesh.workers.compiling_backend import LOADED_MAX
 from synaptic_mesh.workers.explain import explain
 from synaptic_mesh.workers.peak import PeakLoop
@@ -110,6 +112,26 @@ def test_an_index_out_of_range_makes_the_step_invalid_and_loads_nothing(backend:
 def test_an_unlawful_or_unaffordable_graph_is_refused(backend: WasmBackend) -> None:
     with pytest.raises(LocalError, match="arena bytes"):
         backend.compile(trace(lambda x: x + 1.0, {"x": f32(1 << 28)}))
+    lawful = trace(lambda x: x + 1.0, {"x": f32(3)})
+    first, *others = lawful.nodes
+    with pytest.raises(LocalError, match=r"node %3 add: shapes .* differ"):
+        backend.compile(msgspec.structs.replace(lawful, nodes=(msgspec.structs.replace(first, shape=(4,)), *others)))
+
+
+def test_the_law_is_looked_up_once_for_a_graph_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Graph] = []
+    monkeypatch.setattr(compiling_backend, "verify", seen.append)
+    graph = counter()
+    for _ in range(3):
+        WasmBackend(ProgramCache(tmp_path)).load_unqualified(graph)
+    assert seen == [graph]
+    monkeypatch.setattr(compiling_backend, "admit", refuse_all)
+    with pytest.raises(LocalError, match="costs too much"):
+        WasmBackend(ProgramCache(tmp_path)).load_unqualified(graph)
+
+
+def refuse_all(_: Graph) -> None:
+    raise LocalError("costs too much")
 
 
 def test_two_programs_of_one_graph_share_the_module_but_no_memory(backend: WasmBackend) -> None:

@@ -99,9 +99,11 @@ class CompilingBackend(ABC, Generic[Code, Running]):
         with self._lock:
             loaded = self._loaded.get(digest)
             if loaded is None:
-                verify(graph)
+                found = self._from_cache(digest)
+                if found is None:  # the cache names code by the graph's bytes: what it holds was lawful when built
+                    verify(graph)
                 admit(graph)
-                loaded = self._loaded[digest] = self._from_cache(digest) or self._build(graph, digest)
+                loaded = self._loaded[digest] = found or self._build(graph, digest)
                 if len(self._loaded) > LOADED_MAX:
                     self._loaded.popitem(last=False)
             else:
