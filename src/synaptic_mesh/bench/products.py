@@ -15,9 +15,7 @@ NUMPY_SHARE_MIN = 0.95
 
 
 _ARITHMETIC = frozenset(
-    {
-        *(Op.MATMUL, Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.MAX, Op.LT, Op.EXP, Op.LOG, Op.REDUCE_SUM, Op.REDUCE_MAX),
-    }
+    (Op.MATMUL, Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.MAX, Op.LT, Op.EXP, Op.LOG, Op.REDUCE_SUM, Op.REDUCE_MAX)
 )
 """Of the operations of a classifier's step those that no exact code can do without: each takes a lane of one of the
 units that multiply and add. What moves, selects or changes a sign may cost nothing."""

@@ -255,7 +255,7 @@ def check_threads(threads: int) -> int:
     return threads
 
 
-def other_processors(here: int | None) -> set[int]:
+def other_processors(here: int) -> set[int]:
     """Return the processors that this thread may use, without number `here`, which it is using; all of them where there
     is no other. On a busy machine a system wakes a thread where its waker runs, and there it would wait for the very
     work it should help with."""
